@@ -1,0 +1,58 @@
+# Everything a contributor types. `make test` and `make demo` need Python 3.11 or newer and nothing else.
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& echo $$python && break; done)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install test test-slow check format demo docs clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|' 2>/dev/null \
+	|| grep -E '^[a-z-]+:.*## ' Makefile
+
+install: $(INSTALLED) ## create .venv and install Lumora into it
+
+# Half a virtual environment is worse than none: it is removed when its creation fails.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo >&2 "No Python 3.11 or newer with the venv module was found." \
+		"Install one (on Debian and Ubuntu: python3 and python3-venv), or name it: make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+$(INSTALLED): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# Two test processes share the machine, so that each may use one thread.
+test test-slow: export OMP_NUM_THREADS = 1
+test test-slow: export MKL_NUM_THREADS = 1
+
+test: $(INSTALLED) ## run the tests, all but the slow ones
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+# pytest answers 5 when nothing was selected.
+test-slow: $(INSTALLED) ## run the slow tests
+	$(BIN)/pytest -n 2 --dist worksteal -m slow || test $$? -eq 5
+
+check: $(INSTALLED) ## format, lint, types, house map, documentation
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/mkdocs build --strict --quiet
+
+format: $(INSTALLED) ## put the code into shape
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+demo: $(INSTALLED) ## adapt small models and show what was done
+	$(BIN)/python examples/demo.py
+
+docs: $(INSTALLED) ## show the documentation on localhost, rebuilt as you write
+	$(BIN)/mkdocs serve
+
+clean: ## remove what the tools made; .venv stays
+	rm -rf build dist site .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	find src tests examples benchmarks -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
