@@ -1,0 +1,58 @@
+"""Everything that Lumora raises on purpose.
+
+Each kind is also the built-in exception that callers of PEFT catch in its place, so `except ValueError` keeps working.
+"""
+
+from __future__ import annotations
+
+
+class LumoraError(Exception):
+    """Something the user can mend; the message says what was found, what was expected and what to do."""
+
+
+class ConfigError(LumoraError, ValueError):
+    """A configuration holds values that do not make sense, alone or together."""
+
+
+class PeftError(LumoraError):
+    """Base of the errors about adapting a model, under the name that users of PEFT catch."""
+
+
+class TargetError(PeftError, ValueError):
+    """The chosen targets cannot be adapted; the model is as it was."""
+
+
+class NoMatchingPeftModuleError(TargetError):
+    """Nothing in the model is called what the configuration asks for."""
+
+
+class AdapterError(LumoraError, ValueError):
+    """An adapter cannot be used as asked: unknown name, name taken, wrong state."""
+
+
+class MergeError(LumoraError, ValueError):
+    """An adapter cannot be folded into the base's weights."""
+
+
+class RoutingError(LumoraError, ValueError):
+    """The adapters named for the samples of a batch do not fit the batch or the model."""
+
+
+class AdapterFileError(LumoraError, ValueError):
+    """An adapter folder is missing something, damaged, or not for this model."""
+
+
+class AdapterShapeError(AdapterFileError, RuntimeError):
+    """Tensors of an adapter file have other sizes than the model's."""
+
+
+class HubError(LumoraError, OSError):
+    """A file could not be fetched from or sent to the Hub."""
+
+
+class LumoraWarning(UserWarning):
+    """Something works, but perhaps not as the user believes."""
+
+
+class PeftWarning(LumoraWarning):
+    """The same, under the name that users of PEFT filter."""

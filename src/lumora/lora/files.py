@@ -1,0 +1,548 @@
+"""PEFT's files: the only place that knows their names, keys and JSON.
+
+An adapter is a folder with `adapter_config.json` and `adapter_model.safetensors`. Everything is read and checked before a
+model is touched, and written to a temporary name before it takes its place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from lumora.errors import AdapterFileError, AdapterShapeError, ConfigError, LumoraWarning, PeftWarning
+from lumora.lora import hub, inject, renamed
+from lumora.lora.config import LoraConfig
+from lumora.lora.layers import ConvTranspose, LoraLayer, MultiheadAttention
+from lumora.lora.saved import ModulesToSaveWrapper
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+PICKLE = "adapter_model.bin"
+PREFIX = "base_model.model."
+DEFAULT = "default"
+FORMAT_VERSION = "0.21.2"
+"""The version of PEFT whose files these are."""
+
+_MOST_JSON = 16 * 2**20
+_OURS = "lumora"
+"""The one key of ours in the JSON, there only if there is something that PEFT cannot say."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an adapter is read from, and how."""
+
+    where: str | os.PathLike[str]
+    subfolder: str | None = None
+    options: hub.HubOptions = field(default_factory=hub.HubOptions)
+    key_mapping: Mapping[str, str] | None = None
+    allow_pickle: bool = False
+
+
+class Stored(NamedTuple):
+    """What an adapter folder holds."""
+
+    config: LoraConfig
+    tensors: dict[str, Tensor]
+
+
+class LoadResult(NamedTuple):
+    """Keys that the file lacked, and keys of the file that found no place."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in a model for one tensor of the file."""
+
+    owner: nn.Module
+    name: str
+    path: str
+    """The tensor's key in the whole model's state dict."""
+
+    @property
+    def tensor(self) -> Tensor:
+        """What lies there now."""
+        return getattr(self.owner, self.name)
+
+    def fill(self, value: Tensor) -> None:
+        """Put a tensor there; one that has no storage yet (meta) gets it now."""
+        here = self.tensor
+        if here.device.type != "meta":
+            here.data.copy_(value)
+            return
+        value = value.to(here.dtype).clone()
+        setattr(self.owner, self.name, nn.Parameter(value, here.requires_grad) if isinstance(here, nn.Parameter) else value)
+
+
+# --- the configuration ----------------------------------------------------------------------------------------------------
+
+
+def read_config(
+    where: str | os.PathLike[str], *, subfolder: str | None = None, options: hub.HubOptions | None = None
+) -> LoraConfig:
+    """Read `adapter_config.json` of a folder or of a repository on the Hub."""
+    path = _locate(Source(where, subfolder, options or hub.HubOptions()), CONFIG)
+    if path is None:
+        raise AdapterFileError(f"Can't find {CONFIG!r} at {str(where)!r}; expected the folder of a saved adapter.")
+    return parse_config(path)
+
+
+def parse_config(path: Path) -> LoraConfig:
+    """Read a configuration file, refusing by name what it asks for that Lumora does not do."""
+    if path.stat().st_size > _MOST_JSON:
+        raise AdapterFileError(f"{path} is {path.stat().st_size:,} bytes; a configuration is a few kilobytes.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise AdapterFileError(f"{path} is not JSON: {error}. Save the adapter again, or copy the file anew.") from error
+    if not isinstance(values, dict) or "peft_type" not in values:
+        raise AdapterFileError(f"{path} holds no adapter configuration: it must be an object with a 'peft_type'.")
+    ours = values.pop(_OURS, None)
+    if isinstance(ours, dict) and "batch_norm" in ours:
+        values["batch_norm"] = ours["batch_norm"]
+    if values["peft_type"] != "LORA":
+        raise AdapterFileError(f"{path} is a {values['peft_type']!r} adapter; Lumora reads LORA adapters.")
+    known = {f.name for f in dataclasses.fields(LoraConfig)}
+    defaults = LoraConfig.unsupported_defaults
+    foreign = {k: v for k, v in values.items() if k not in known and k != "runtime_config"}
+    refused = {k: v for k, v in foreign.items() if (v != defaults[k] if k in defaults else bool(v))}
+    if refused:
+        listed = ", ".join(f"{k}={json.dumps(v)[:60]}" for k, v in sorted(refused.items()))
+        raise AdapterFileError(f"{path} uses what Lumora does not support: {listed}. It cannot be loaded faithfully.")
+    try:
+        return LoraConfig(**{k: v for k, v in values.items() if k in known})
+    except (ConfigError, TypeError, ValueError, AttributeError) as error:
+        raise AdapterFileError(f"{path}: {error}") from error
+
+
+def write_config(config: LoraConfig, folder: str | os.PathLike[str], *, ours: Mapping[str, Any] | None = None) -> None:
+    """Write `adapter_config.json` as PEFT does: every field, sorted, two spaces."""
+    values = {**config.unsupported_defaults, **config.to_dict(), "inference_mode": True}
+    values["peft_version"] = FORMAT_VERSION
+    batch_norm = values.pop("batch_norm")
+    extra = dict(ours or {})
+    if batch_norm != "frozen":
+        extra["batch_norm"] = batch_norm
+    if extra:
+        values[_OURS] = extra
+    text = json.dumps(values, indent=2, sort_keys=True)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    _replace(Path(folder) / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def model_config(model: nn.Module) -> dict[str, Any]:
+    """The base's own configuration as a dictionary."""
+    config = getattr(model, "config", None)
+    if callable(to_dict := getattr(config, "to_dict", None)):
+        return to_dict()
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return dataclasses.asdict(config)
+    return config if isinstance(config, dict) else {"model_type": "custom"}
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------------
+
+
+def read_adapter(source: Source, config: LoraConfig | None = None) -> Stored:
+    """Read an adapter folder completely. Nothing but the files is touched."""
+    config = config or read_config(source.where, subfolder=source.subfolder, options=source.options)
+    tensors = _read_tensors(source)
+    for pattern, replacement in (source.key_mapping or {}).items():
+        tensors = {re.sub(pattern, replacement, key): value for key, value in tensors.items()}
+    tensors = {key if key.startswith(PREFIX) else PREFIX + key: value for key, value in tensors.items()}
+    if any(".base_layer.out_proj.lora_A" in key for key in tensors) and not _counts_attention_once(source):
+        warnings.warn(
+            f"{source.where}: PEFT adds the update of an nn.MultiheadAttention's output projection twice when it runs such "
+            "an adapter. Lumora adds it once, as the adapter's definition says, so outputs differ from those in training.",
+            LumoraWarning,
+            stacklevel=3,
+        )
+    return Stored(config, tensors)
+
+
+def read_tensors_of_file(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; a damaged one is an error that says so."""
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError, OSError) as error:
+        raise AdapterFileError(
+            f"{path} is damaged ({error}). Copy or download it again; nothing was loaded."
+        ) from error
+
+
+def _read_tensors(source: Source) -> dict[str, Tensor]:
+    if (path := _locate(source, WEIGHTS)) is not None:
+        return read_tensors_of_file(path)
+    path = _locate(source, PICKLE)
+    if path is None:
+        raise AdapterFileError(f"{source.where} has a configuration but no {WEIGHTS}; the adapter was not saved whole.")
+    if not source.allow_pickle:
+        raise AdapterFileError(
+            f"{path} is a pickle, which can run any code when it is opened; it was not opened. If you trust it, pass "
+            "allow_pickle=True once and save the adapter again with save_pretrained()."
+        )
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise AdapterFileError(f"{path} holds more than tensors, or is damaged ({error}); it was not loaded.") from error
+    if not isinstance(values, dict) or not all(isinstance(v, Tensor) for v in values.values()):
+        raise AdapterFileError(f"{path} is no dictionary of tensors.")
+    return values
+
+
+def _locate(source: Source, name: str) -> Path | None:
+    """The local path of an adapter's file, fetched from the Hub if need be; None when there is none."""
+    subfolder = source.subfolder or ""
+    inside = Path(subfolder)
+    if inside.is_absolute() or ".." in inside.parts:
+        raise AdapterFileError(f"subfolder {subfolder!r} leaves the adapter's folder; give a path inside it.")
+    folder = Path(source.where)
+    if folder.is_dir():
+        path = folder / inside / name
+        return path if path.is_file() else None
+    if folder.exists():
+        raise AdapterFileError(f"{folder} is a file; give the folder that holds {CONFIG} and {WEIGHTS}.")
+    return hub.fetch(str(source.where), str(inside / name), source.options, required=name == CONFIG)
+
+
+def _counts_attention_once(source: Source) -> bool:
+    path = _locate(source, CONFIG)
+    ours = json.loads(path.read_text(encoding="utf-8")).get(_OURS) if path else None
+    return isinstance(ours, dict) and "attention" in ours
+
+
+# --- loading into a model -----------------------------------------------------------------------------------------------------
+
+
+def check_fits(
+    model: nn.Module,
+    config: LoraConfig,
+    tensors: Mapping[str, Tensor],
+    name: str,
+    *,
+    ignore_mismatched_sizes: bool = False,
+    strict: bool = True,
+) -> None:
+    """Raise if a stored adapter does not fit a model, before either is touched. One message names everything."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        planned = inject.plan(model, config, name, on_meta=True, strict=False)
+    expected = dict(_expected(model, planned))
+    given = _with_current_names(tensors, expected)
+    if not ignore_mismatched_sizes:
+        _check_sizes(given, expected)
+    if strict:
+        missing, unexpected = _difference(given, expected)
+        if missing or unexpected:
+            raise AdapterFileError(
+                f"The adapter does not fit {type(model).__name__}; nothing was loaded.\n"
+                + _listed("missing from the file", missing)
+                + _listed("without a place in the model", unexpected)
+                + "  Is this the base it was trained on? strict=False loads what fits."
+            )
+
+
+def load_tensors(
+    model: nn.Module, tensors: Mapping[str, Tensor], name: str, *, ignore_mismatched_sizes: bool = False
+) -> LoadResult:
+    """Copy an adapter's tensors into a model that has an adapter of that name: all that fit, or, on error, none."""
+    slots = {key: slot for key, slot in slots_of(model, name)}
+    expected = {key: slot.tensor.shape for key, slot in slots.items()}
+    given = {key if key.startswith(PREFIX) else PREFIX + key: value for key, value in tensors.items()}
+    given = _with_current_names(given, expected)
+    if ignore_mismatched_sizes:
+        given = {k: v for k, v in given.items() if k not in expected or v.shape == expected[k]}
+    _check_sizes(given, expected)
+    missing, unexpected = _difference(given, expected)
+    if missing:
+        warnings.warn(
+            f"The adapter's file lacks {len(missing)} tensors, which keep their starting values: "
+            f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}",
+            PeftWarning,
+            stacklevel=3,
+        )
+    with torch.no_grad():
+        for key, slot in slots.items():
+            if key in given:
+                slot.fill(given[key])
+    return LoadResult(missing, unexpected)
+
+
+def _check_sizes(given: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
+    wrong = [
+        f"{key}: {tuple(given[key].shape)} instead of {tuple(shape)}"
+        for key, shape in expected.items()
+        if key in given and given[key].shape != shape
+    ]
+    if wrong:
+        raise AdapterShapeError(
+            "Tensors of the adapter have other sizes than the model's; nothing was loaded.\n"
+            + _listed("in the file", wrong)
+            + "  Is this the base it was trained on? A head for another number of labels?"
+        )
+
+
+def _difference(given: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> tuple[list[str], list[str]]:
+    return [k for k in expected if k not in given], [k for k in given if k not in expected]
+
+
+def _listed(what: str, lines: list[str]) -> str:
+    if not lines:
+        return ""
+    more = f"\n      ... and {len(lines) - 8} more" if len(lines) > 8 else ""
+    return f"  - {len(lines)} {what}:\n" + "\n".join(f"      {line}" for line in lines[:8]) + more + "\n"
+
+
+def _with_current_names(tensors: Mapping[str, Tensor], expected: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Keys of layers that their library has renamed since, under the names they have now."""
+    moved = {key: renamed.current_name(key, expected) for key in tensors}
+    return {moved[key]: value for key, value in tensors.items()}
+
+
+# --- which tensors an adapter has ---------------------------------------------------------------------------------------------
+
+
+def slots_of(model: nn.Module, name: str) -> Iterator[tuple[str, Slot]]:
+    """Every tensor of an adapter: its key in the file, and its place in the model."""
+    root, above = root_of(model)
+    config = getattr(root, "peft_config", {}).get(name) or LoraConfig()
+    for path, module in root.named_modules():
+        if isinstance(module, LoraLayer) and name in module.adapters:
+            for key, owner, attribute, inside in _layer_parts(module, name):
+                yield f"{PREFIX}{path}.{key}", Slot(owner, attribute, f"{above}{path}.{inside}")
+        elif isinstance(module, ModulesToSaveWrapper) and name in module.modules_to_save:
+            for key, owner, attribute in _state(module.modules_to_save[name]):
+                inside = f"modules_to_save.{name}.{key}"
+                yield f"{PREFIX}{path}.{key}", Slot(owner, attribute, f"{above}{path}.{inside}")
+    for path, _ in inject.trained_biases(root, config):
+        owner, _, attribute = path.rpartition(".")
+        yield PREFIX + path, Slot(root.get_submodule(owner), attribute, above + path)
+    if config.batch_norm == "saved":
+        for norm_path, norm in _norms(root):
+            for key in ("running_mean", "running_var", "num_batches_tracked"):
+                yield f"{PREFIX}{norm_path}.{key}", Slot(norm, key, f"{above}{norm_path}.{key}")
+
+
+def root_of(model: nn.Module) -> tuple[nn.Module, str]:
+    """The base inside whatever wraps it, and the path to it."""
+    if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+        root, above = root_of(inner)
+        return root, "_orig_mod." + above
+    if hasattr(model, "get_base_model") and isinstance(getattr(model, "base_model", None), nn.Module):
+        return model.base_model.model, PREFIX  # type: ignore[return-value,union-attr]
+    if hasattr(model, "targeted_module_names") and isinstance(getattr(model, "model", None), nn.Module):
+        return model.model, "model."  # type: ignore[return-value]
+    return model, ""
+
+
+def frozen_norms(root: nn.Module) -> Iterator[nn.Module]:
+    """The base's batch norms with running statistics, without those in modules that are trained whole."""
+    return (norm for _, norm in _norms(root))
+
+
+def _norms(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    whole = {m for w in root.modules() if isinstance(w, ModulesToSaveWrapper) for m in w.modules()}
+    for path, module in root.named_modules():
+        if isinstance(getattr(module, "running_mean", None), Tensor) and module not in whole:
+            yield path, module
+
+
+def _layer_parts(layer: LoraLayer, name: str) -> Iterator[tuple[str, nn.Module, str, str]]:
+    """(key in the file, owner, attribute, key in the state dict) of an adapter's tensors in one layer."""
+    for container in LoraLayer.adapter_layer_names:
+        part = getattr(layer, container)
+        if name not in part:
+            continue
+        if isinstance(part, nn.ParameterDict):
+            yield container, part, name, f"{container}.{name}"
+        elif container == "lora_magnitude_vector":
+            yield container, part[name], "weight", f"{container}.{name}.weight"
+        else:
+            for key, _ in part[name].named_parameters():
+                yield f"{container}.{key}", part[name], key, f"{container}.{name}.{key}"
+
+
+def _state(module: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+    """Everything in a module's state dict with its owner."""
+    for key in module.state_dict():
+        path, _, attribute = key.rpartition(".")
+        owner = module.get_submodule(path)
+        if isinstance(getattr(owner, attribute, None), Tensor):
+            yield key, owner, attribute
+
+
+def _expected(model: nn.Module, planned: inject.Plan) -> Iterator[tuple[str, torch.Size]]:
+    """Keys and shapes that an adapter's file has, from the plan to add it."""
+    modules = dict(inject.base_modules(model))
+    for target, (_, layer, parts) in zip(planned.choice.targets, planned.parts, strict=True):
+        parent, _, own = target.path.rpartition(".")
+        path = f"{parent}.base_layer.{own}" if target.inner else target.path
+        if isinstance(parts.a, nn.Parameter) and isinstance(parts.b, nn.Parameter):
+            yield f"{PREFIX}{path}.lora_embedding_A", parts.a.shape
+            yield f"{PREFIX}{path}.lora_embedding_B", parts.b.shape
+        else:
+            for container, factor in (("lora_A", parts.a), ("lora_B", parts.b)):
+                for key, parameter in factor.named_parameters():  # type: ignore[union-attr]
+                    yield f"{PREFIX}{path}.{container}.{key}", parameter.shape
+        if parts.magnitude is not None:
+            yield f"{PREFIX}{path}.lora_magnitude_vector", parts.magnitude.weight.shape  # type: ignore[union-attr]
+        bias = getattr(layer.base_layer, layer.sites[0].bias, None)
+        if planned.config.bias == "lora_only" and isinstance(bias, Tensor):
+            yield f"{PREFIX}{path}.base_layer.{layer.sites[0].bias}", bias.shape
+    for path in planned.choice.saved:
+        module = modules[path]
+        original = module.original_module if isinstance(module, ModulesToSaveWrapper) else module
+        for key, owner, attribute in _state(original):
+            yield f"{PREFIX}{path}.{key}", getattr(owner, attribute).shape
+    if planned.config.bias == "all":
+        yield from _expected_biases(modules, planned)
+    if planned.config.batch_norm == "saved":
+        for path, module in modules.items():
+            if isinstance(getattr(module, "running_mean", None), Tensor) and not _inside(path, planned.choice.saved):
+                for key in ("running_mean", "running_var", "num_batches_tracked"):
+                    yield f"{PREFIX}{path}.{key}", getattr(module, key).shape
+
+
+def _expected_biases(modules: Mapping[str, nn.Module], planned: inject.Plan) -> Iterator[tuple[str, torch.Size]]:
+    adapted = {t.path for t in planned.choice.targets}
+    inner = {t.path for t in planned.choice.targets if t.inner}
+    for path, module in modules.items():
+        original = _inside(path, planned.choice.saved)
+        base = module.base_layer if isinstance(module, LoraLayer) else module
+        for name, parameter in base.named_parameters(recurse=False):
+            if "bias" not in name or original:
+                continue
+            parent, _, own = path.rpartition(".")
+            place = f"{parent}.base_layer.{own}" if path in inner else path
+            yield f"{PREFIX}{place}{'.base_layer' if path in adapted else ''}.{name}", parameter.shape
+
+
+def _inside(path: str, parents: list[str]) -> bool:
+    return any(path == p or path.startswith(p + ".") for p in parents)
+
+
+# --- writing --------------------------------------------------------------------------------------------------------------------
+
+
+def adapter_state_dict(
+    model: nn.Module, name: str, state_dict: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """An adapter's tensors under their keys in the file; out of `state_dict` when given (gathered from shards, say)."""
+    slots = dict(slots_of(model, name))
+    if state_dict is None:
+        return {key: slot.tensor.detach() for key, slot in slots.items()}
+    return {key: state_dict[slot.path] for key, slot in slots.items() if slot.path in state_dict}
+
+
+def save_adapter(model: nn.Module, name: str, folder: Path, *, initial: str | None = None) -> None:
+    """Write one adapter of a `PeftModel`: into `folder` itself if it is called `default`, else into its sub-folder."""
+    root, _ = root_of(model)
+    config: LoraConfig = root.peft_config[name]  # type: ignore[index]
+    if folder.is_file():
+        raise AdapterFileError(f"{folder} is a file; give a folder to write the adapter to.")
+    home = folder if name == DEFAULT else folder / name
+    tensors = adapter_state_dict(model, name)
+    if any(t.device.type == "meta" for t in tensors.values()):
+        raise AdapterFileError(f"Adapter {name!r} has no values yet (low_cpu_mem_usage); load them before saving.")
+    if initial is not None:
+        tensors, config = _relative_to_start(tensors, config, Path(initial))
+    if config.task_type is None:
+        base_class = type(root)
+        mapping = {"base_model_class": base_class.__name__, "parent_library": base_class.__module__}
+        config = replace(config, auto_mapping=mapping)
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    home.mkdir(parents=True, exist_ok=True)
+    _replace(home / WEIGHTS, lambda path: safetensors.torch.save_file(tensors, path, {"format": "pt"}))
+    write_config(config, home, ours=_what_peft_cannot_say(root, name))
+    write_card(model, home, name)
+
+
+def write_card(model: nn.Module, folder: Path, name: str | None = None) -> None:
+    """Write `README.md` beside an adapter unless somebody wrote one; a card of ours is brought up to date."""
+    from lumora.lora.card import MARK, card
+
+    path = folder / "README.md"
+    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        return
+    root, _ = root_of(model)
+    name = name or next(iter(root.peft_config))  # type: ignore[arg-type]
+    text = card(root, name, _what_peft_cannot_say(root, name))
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _what_peft_cannot_say(root: nn.Module, name: str) -> dict[str, Any]:
+    """What a reader other than Lumora would get wrong, in words."""
+    ours: dict[str, Any] = {}
+    layers = [(p, m) for p, m in root.named_modules() if isinstance(m, LoraLayer) and name in m.adapters]
+    if any(isinstance(m, MultiheadAttention) for _, m in layers):
+        ours["attention"] = "the output projection's update counts once; PEFT up to 0.21 adds it twice"
+    foreign = [p for p, m in layers if isinstance(m, ConvTranspose) or (isinstance(m, MultiheadAttention) and not m.whole)]
+    if foreign:
+        ours["not_for_peft"] = f"PEFT cannot read the adapters of these layers: {', '.join(foreign)}"
+    return ours
+
+
+def _relative_to_start(
+    tensors: dict[str, Tensor], config: LoraConfig, initial: Path
+) -> tuple[dict[str, Tensor], LoraConfig]:
+    """The change since the start, as an adapter of twice the rank: B A - B0 A0 = [B, -B0] [A; A0]."""
+    start = read_adapter(Source(initial)).tensors
+    if lacking := [key for key in tensors if key not in start]:
+        raise AdapterFileError(f"{initial} is not this adapter's start: it lacks {lacking[:3]}.")
+    wide: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        first = start[key].to(value)
+        if ".lora_A." in key or key.endswith(".lora_embedding_A"):
+            wide[key] = torch.cat([value, first], dim=0)
+        elif ".lora_B.weight" in key or key.endswith(".lora_embedding_B"):
+            wide[key] = torch.cat([value, -first], dim=1)
+        else:
+            wide[key] = value
+    more = 2**0.5 if config.use_rslora else 2
+    config = replace(
+        config,
+        r=2 * config.r,
+        lora_alpha=more * config.lora_alpha,
+        rank_pattern={k: 2 * r for k, r in config.rank_pattern.items()},
+        alpha_pattern={k: more * a for k, a in config.alpha_pattern.items()},
+        init_lora_weights=True,
+    )
+    return wide, config
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write beside the old file and put the new one in its place in one step, so that it is whole or not there."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write(Path(temporary))
+        Path(temporary).chmod(0o666 & ~_umask())
+        with Path(temporary).open("rb+") as file:
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

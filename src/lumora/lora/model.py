@@ -1,0 +1,696 @@
+"""The wrapper that people hold: `get_peft_model` and `PeftModel`."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from lumora.errors import AdapterError, MergeError, PeftWarning, RoutingError
+from lumora.lora import combine, files, hub, inject, routing, status, verify
+from lumora.lora.config import LoraConfig
+from lumora.lora.layers import LoraLayer
+from lumora.lora.saved import ModulesToSaveWrapper
+
+
+class BaseTuner(nn.Module):
+    """What `isinstance` checks for "something that holds an adapted model" look for."""
+
+
+class LoraModel(BaseTuner):
+    """A model with adapters in it, and the verbs that act on all of them.
+
+    Most people hold it inside a `PeftModel`, which passes on whatever it does not know.
+    """
+
+    prefix = "lora_"
+    tuner_layer_cls = LoraLayer
+
+    def __init__(
+        self,
+        model: nn.Module,
+        peft_config: LoraConfig | Mapping[str, LoraConfig],
+        adapter_name: str = "default",
+        *,
+        autocast_adapter_dtype: bool = True,
+        low_cpu_mem_usage: bool = False,
+        strict: bool = True,
+        replacing: bool = False,
+    ) -> None:
+        super().__init__()
+        config = peft_config if isinstance(peft_config, LoraConfig) else peft_config[adapter_name]
+        planned = inject.plan(
+            model,
+            config,
+            adapter_name,
+            full_precision=autocast_adapter_dtype,
+            on_meta=low_cpu_mem_usage,
+            strict=strict,
+            replacing=replacing,
+        )
+        self.model = model
+        self.peft_config: dict[str, LoraConfig] = dict(getattr(model, "peft_config", {}))
+        self.targeted_module_names: list[str] = []
+        self._carry_out(planned)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the adapted model."""
+        return self.model(*args, **kwargs)
+
+    def inject_adapter(
+        self,
+        adapter_name: str,
+        config: LoraConfig,
+        *,
+        autocast_adapter_dtype: bool = True,
+        low_cpu_mem_usage: bool = False,
+        strict: bool = True,
+    ) -> None:
+        """Add an adapter; on any problem the model stays as it is."""
+        if any(layer.merged for layer in inject.lora_layers(self.model)):
+            warnings.warn("Adapters are merged now; an adapter added to them starts from their sum.", PeftWarning, 3)
+        planned = inject.plan(
+            self.model,
+            config,
+            adapter_name,
+            full_precision=autocast_adapter_dtype,
+            on_meta=low_cpu_mem_usage,
+            strict=strict,
+        )
+        self._carry_out(planned)
+
+    def _carry_out(self, planned: inject.Plan) -> None:
+        active = self.active_adapters or [planned.name]
+        frozen = bool(self.peft_config) and not any(
+            p.requires_grad for layer in inject.lora_layers(self.model) for n in active for p in layer.parameters_of(n)
+        )
+        inject.apply(self.model, planned)
+        self.peft_config[planned.name] = planned.config
+        self.model.peft_config = self.peft_config  # type: ignore[assignment]
+        self.targeted_module_names = [t.path for t in planned.choice.targets if not t.inner]
+        inject.freeze(self.model)
+        inject.activate(self.model, active, inference_mode=frozen or planned.config.inference_mode)
+        if not planned.config.inference_mode:
+            inject.train_biases(self.model, planned.config)
+
+    # --- which adapters count ------------------------------------------------------------------------------------------
+
+    @property
+    def active_adapters(self) -> list[str]:
+        """Names of the adapters that count."""
+        names: dict[str, None] = {}
+        for wrapper in inject.wrappers(self.model):
+            names |= dict.fromkeys(wrapper.active_adapters)
+        return list(names)
+
+    @property
+    def active_adapter(self) -> str | list[str]:
+        """The name of the only active adapter, or the list of them."""
+        names = self.active_adapters
+        return names[0] if len(names) == 1 else names
+
+    def set_adapter(self, adapter_name: str | Sequence[str], inference_mode: bool = False) -> None:
+        """Make exactly these adapters count and, unless `inference_mode`, train."""
+        names = [adapter_name] if isinstance(adapter_name, str) else list(adapter_name)
+        self.check_known(names)
+        if any(layer.merged for layer in inject.lora_layers(self.model)):
+            warnings.warn("Adapters are merged now and are unmerged before others become active.", PeftWarning, 3)
+            self.unmerge_adapter()
+        inject.activate(self.model, names, inference_mode=inference_mode)
+
+    def set_strength(self, adapter_name: str, strength: float) -> None:
+        """Make an adapter count `strength` times as much as it was trained to; 1 puts it back. Takes effect at once."""
+        self.check_known([adapter_name])
+        for layer in inject.lora_layers(self.model):
+            if adapter_name in layer.adapters:
+                if adapter_name in layer.merged_adapters:
+                    raise AdapterError(f"Adapter {adapter_name!r} is merged; call unmerge_adapter() first.")
+                layer.set_strength(adapter_name, strength)
+
+    def set_requires_grad(self, adapter_names: str | Sequence[str], requires_grad: bool = True) -> None:
+        """Let adapters train, or not, whichever are active."""
+        names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
+        self.check_known(names)
+        for name in names:
+            inject.require_grad(self.model, name, requires_grad)
+
+    def enable_adapter_layers(self) -> None:
+        """Let the active adapters count again."""
+        for wrapper in inject.wrappers(self.model):
+            wrapper.enable_adapters(True)
+
+    def disable_adapter_layers(self) -> None:
+        """Make the model give the base's outputs until `enable_adapter_layers`."""
+        for name in self.active_adapters:
+            config = self.peft_config.get(name)
+            if config is not None and config.bias != "none":
+                warnings.warn(
+                    f"Adapter {name!r} trained the base's own biases (bias={config.bias!r}); they stay changed while "
+                    "adapters are disabled.",
+                    PeftWarning,
+                    stacklevel=3,
+                )
+        for layer in inject.lora_layers(self.model):
+            if layer.merged:
+                raise AdapterError("Adapters are merged; call unmerge_adapter() before disabling them.")
+        for wrapper in inject.wrappers(self.model):
+            wrapper.enable_adapters(False)
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Remove an adapter. If it was active, the first that remains becomes so."""
+        self.check_known([adapter_name])
+        holders = [w for w in inject.wrappers(self.model) if adapter_name in inject.held(w)]
+        if any(isinstance(w, LoraLayer) and adapter_name in w.merged_adapters for w in holders):
+            raise AdapterError(f"Adapter {adapter_name!r} is merged; call unmerge_adapter() before deleting it.")
+        was_active = adapter_name in self.active_adapters
+        for wrapper in holders:
+            wrapper.remove(adapter_name)
+        del self.peft_config[adapter_name]
+        if was_active and not self.active_adapters and self.peft_config:
+            first = next(iter(self.peft_config))
+            warnings.warn(f"Adapter {adapter_name!r} was active; {first!r} is now.", PeftWarning, stacklevel=3)
+            self.set_adapter(first)
+
+    def rename_adapter(self, old: str, new: str) -> None:
+        """Give an adapter another name."""
+        self.check_known([old])
+        if new in self.peft_config:
+            raise AdapterError(f"There is an adapter {new!r} already; its name cannot be given to {old!r}.")
+        for wrapper in inject.wrappers(self.model):
+            if old in inject.held(wrapper):
+                wrapper.rename(old, new)
+        renamed = {new if n == old else n: c for n, c in self.peft_config.items()}
+        self.peft_config.clear()
+        self.peft_config.update(renamed)
+
+    def check_known(self, names: Sequence[str]) -> None:
+        """Raise for names that no adapter has."""
+        if unknown := [n for n in names if n not in self.peft_config]:
+            raise AdapterError(f"There is no adapter {', '.join(map(repr, unknown))}; there are {list(self.peft_config)}.")
+
+    # --- merging ----------------------------------------------------------------------------------------------------------
+
+    def merge_adapter(self, adapter_names: Sequence[str] | None = None, safe_merge: bool = False) -> None:
+        """Fold adapters (the active ones if not named) into the base's weights. Costs one copy of the adapted weights.
+
+        `safe_merge` checks that the result is finite before it is put in place. Nothing is merged if anything cannot be.
+        """
+        names = list(adapter_names or self.active_adapters)
+        self.check_known(names)
+        layers = [(p, m) for p, m in self.model.named_modules() if isinstance(m, LoraLayer)]
+        if merged := {n for _, layer in layers for n in names if n in layer.merged_adapters}:
+            warnings.warn(f"Already merged: {sorted(merged)}; nothing more is added for these.", PeftWarning, 3)
+        problems = [
+            f"{path}: {problem}"
+            for path, layer in layers
+            if (problem := layer.merge_problem()) and any(n in layer.adapters for n in names)
+        ]
+        if problems:
+            raise MergeError("Cannot merge; nothing was merged.\n" + "\n".join(f"  - {p}" for p in problems))
+        before = {layer for _, layer in layers if layer.merged}
+        try:
+            for _, layer in layers:
+                layer.merge(safe_merge=safe_merge, adapter_names=names)
+        except BaseException:
+            for _, layer in layers:
+                if layer not in before:
+                    layer.unmerge()
+            raise
+
+    def unmerge_adapter(self) -> None:
+        """Put back, bit for bit, the base's weights that merging replaced."""
+        merged = [layer for layer in inject.lora_layers(self.model) if layer.merged]
+        if not merged:
+            warnings.warn("No adapter is merged; there is nothing to unmerge.", PeftWarning, stacklevel=3)
+        for layer in merged:
+            layer.unmerge()
+
+    def merge_and_unload(
+        self, progressbar: bool = False, safe_merge: bool = False, adapter_names: Sequence[str] | None = None
+    ) -> nn.Module:
+        """Fold adapters in and return the plain base model, without a trace of them.
+
+        `progressbar` is accepted for PEFT's callers; merging is done in a moment and shows none.
+        """
+        if any(layer.merged for layer in inject.lora_layers(self.model)) and adapter_names is None:
+            names = [n for n in self.active_adapters if not self._is_merged(n)]
+        else:
+            names = list(adapter_names or self.active_adapters)
+        if names:
+            self.merge_adapter(names, safe_merge=safe_merge)
+        return self._bare()
+
+    def unload(self) -> nn.Module:
+        """Return the plain base model as it was, without adapters; modules trained whole give way to the originals."""
+        for layer in inject.lora_layers(self.model):
+            layer.unmerge()
+        for wrapper in inject.wrappers(self.model):
+            wrapper.enable_adapters(False)
+        return self._bare()
+
+    def _is_merged(self, name: str) -> bool:
+        return any(name in layer.merged_adapters for layer in inject.lora_layers(self.model))
+
+    def _bare(self) -> nn.Module:
+        inject.remove(self.model)
+        if "peft_config" in self.model.__dict__:
+            del self.model.peft_config
+        return self.model
+
+    # --- new adapters from old ones ---------------------------------------------------------------------------------------
+
+    def add_weighted_adapter(
+        self,
+        adapters: Sequence[str],
+        weights: Sequence[float],
+        adapter_name: str,
+        combination_type: str = "svd",
+        svd_rank: int | None = None,
+        svd_clamp: float | None = None,
+        svd_full_matrices: bool = True,
+        svd_driver: str | None = None,
+        density: float | None = None,
+        majority_sign_method: str = "total",
+    ) -> None:
+        """Make an adapter out of others. See `lumora.lora.combine` for what each combination type computes."""
+        options = combine.Options(svd_rank, svd_clamp, svd_full_matrices, svd_driver, density, majority_sign_method)
+        combine.add_weighted(self, list(adapters), list(weights), adapter_name, combination_type, options)
+
+    def compress_adapter(
+        self, adapter_name: str, new_name: str, *, rank: int | None = None, energy: float | None = None
+    ) -> dict[str, float]:
+        """Make a smaller copy of an adapter: at most `rank`, or as many ranks as keep this share of each update's energy.
+
+        Returns, for every adapted layer, the share that was kept.
+        """
+        return combine.compress(self, adapter_name, new_name, rank=rank, energy=energy)
+
+    def get_model_config(self) -> dict[str, Any]:
+        """The base's configuration as a dictionary, `{"model_type": "custom"}` when it has none."""
+        return files.model_config(self.model)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "model":
+                raise
+            return getattr(self.model, name)
+
+
+class PeftModel(nn.Module):
+    """A base model with LoRA adapters.
+
+    >>> base = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    >>> model = get_peft_model(base, LoraConfig(r=2, target_modules=["0"]))
+    >>> model.print_trainable_parameters()
+    trainable params: 16 || all params: 46 || trainable%: 34.7826
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        peft_config: LoraConfig,
+        adapter_name: str = "default",
+        autocast_adapter_dtype: bool = True,
+        low_cpu_mem_usage: bool = False,
+        *,
+        strict: bool = True,
+        replacing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.base_model = LoraModel(
+            model,
+            peft_config,
+            adapter_name,
+            autocast_adapter_dtype=autocast_adapter_dtype,
+            low_cpu_mem_usage=low_cpu_mem_usage,
+            strict=strict,
+            replacing=replacing,
+        )
+        self._take_mode()
+
+    # --- running --------------------------------------------------------------------------------------------------------
+
+    def forward(self, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any) -> Any:
+        """Run the adapted model, with the base's own arguments.
+
+        `adapter_names` gives each sample of the batch its own adapter ("__base__" for none); only in eval mode.
+        """
+        if adapter_names is None:
+            return self.base_model(*args, **kwargs)
+        with self._routed(adapter_names, args, kwargs):
+            return self.base_model(*args, **kwargs)
+
+    def generate(self, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any) -> Any:
+        """The base's `generate`."""
+        with nullcontext() if adapter_names is None else self._routed(adapter_names, args, kwargs):
+            return self.get_base_model().generate(*args, **kwargs)  # type: ignore[operator]
+
+    def train(self, mode: bool = True) -> PeftModel:
+        """Switch dropout and the like; batch norms of the frozen base keep their statistics (see `LoraConfig.batch_norm`)."""
+        super().train(mode)
+        self._freeze_norms()
+        return self
+
+    def _take_mode(self) -> None:
+        """Be in the base's mode without changing that of any module inside."""
+        self.training = self.base_model.training = self.base_model.model.training
+        self._freeze_norms()
+
+    def _freeze_norms(self) -> None:
+        if self.training and all(config.batch_norm == "frozen" for config in self.peft_config.values()):
+            for norm in files.frozen_norms(self.base_model.model):
+                norm.eval()
+
+    @contextmanager
+    def _routed(self, names: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
+        names = list(names)
+        if self.training:
+            raise RoutingError("adapter_names works in eval mode only; call model.eval() first.")
+        if unknown := sorted({n for n in names if n != routing.BASE and n not in self.peft_config}):
+            raise RoutingError(f"adapter_names has unknown names {unknown}; there are {list(self.peft_config)}.")
+        first = next((a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), None)
+        if first is not None and first.dim() and first.shape[0] != len(names):
+            raise RoutingError(
+                f"adapter_names has {len(names)} entries for a batch of {first.shape[0]}; give one for each sample."
+            )
+        with routing.following(names):
+            yield
+
+    # --- reading ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def peft_config(self) -> dict[str, LoraConfig]:
+        """Adapter name -> its configuration."""
+        return self.base_model.peft_config
+
+    @property
+    def active_peft_config(self) -> LoraConfig:
+        """The configuration of the first active adapter."""
+        return self.peft_config[self.active_adapters[0]]
+
+    @property
+    def active_adapters(self) -> list[str]:
+        """Names of the adapters that count."""
+        return self.base_model.active_adapters
+
+    @property
+    def active_adapter(self) -> str | list[str]:
+        """The name of the only active adapter, or the list of them."""
+        return self.base_model.active_adapter
+
+    @property
+    def modules_to_save(self) -> set[str] | None:
+        """Names of the modules that are trained whole."""
+        names = {n for config in self.peft_config.values() for n in config.modules_to_save or ()}
+        return names or None
+
+    def get_base_model(self) -> nn.Module:
+        """The model inside, adapters and all."""
+        return self.base_model.model
+
+    def get_nb_trainable_parameters(self) -> tuple[int, int]:
+        """How many parameters are trained, and how many there are."""
+        return status.count_parameters(self)
+
+    def print_trainable_parameters(self) -> None:
+        """Print both counts and their ratio."""
+        trained, total = self.get_nb_trainable_parameters()
+        print(f"trainable params: {trained:,} || all params: {total:,} || trainable%: {100 * trained / total:.4f}")
+
+    def get_layer_status(self) -> list[status.TunerLayerStatus]:
+        """What is adapted, active, merged and trained, layer by layer."""
+        return status.layer_status(self)
+
+    def get_model_status(self) -> status.TunerModelStatus:
+        """The same for the whole model."""
+        return status.model_status(self)
+
+    def verify(self, *sample: Any, tolerance: float = 1e-4, **named: Any) -> verify.Report:
+        """Prove that every active adapter takes part: run the sample forward and backward once, and merge layer by layer.
+
+        The report names adapters that were not reached, got no gradient, or give something else once merged. The model is
+        left as it was, gradients, modes and random state included. `print(model.verify(pixels))`.
+        """
+        return verify.verify(self, sample, named, tolerance)
+
+    # --- changing -----------------------------------------------------------------------------------------------------------
+
+    def add_adapter(
+        self,
+        adapter_name: str,
+        peft_config: LoraConfig,
+        low_cpu_mem_usage: bool = False,
+        autocast_adapter_dtype: bool = True,
+    ) -> None:
+        """Add a fresh adapter; which one is active does not change."""
+        self._add(adapter_name, peft_config, low_cpu_mem_usage, autocast_adapter_dtype, strict=True)
+
+    def _add(self, name: str, config: LoraConfig, on_meta: bool, full_precision: bool, strict: bool) -> None:
+        if config.base_model_name_or_path is None:
+            config = replace(config, base_model_name_or_path=_name_of(self.get_base_model()))
+        self.base_model.inject_adapter(
+            name, config, autocast_adapter_dtype=full_precision, low_cpu_mem_usage=on_meta, strict=strict
+        )
+        self._freeze_norms()
+
+    def set_adapter(self, adapter_name: str | Sequence[str], inference_mode: bool = False) -> None:
+        """Make exactly this adapter (or these) count and, unless `inference_mode`, train."""
+        self.base_model.set_adapter(adapter_name, inference_mode)
+
+    @contextmanager
+    def disable_adapter(self) -> Iterator[None]:
+        """Inside, the model gives the base's outputs: no adapter counts and saved modules give way to the originals."""
+        were = [(wrapper, wrapper.disable_adapters) for wrapper in inject.wrappers(self)]
+        self.base_model.disable_adapter_layers()
+        try:
+            yield
+        finally:
+            for wrapper, disabled in were:
+                wrapper.enable_adapters(not disabled)
+
+    # --- files --------------------------------------------------------------------------------------------------------------
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        safe_serialization: bool = True,
+        selected_adapters: Sequence[str] | None = None,
+        save_embedding_layers: str | bool = "auto",
+        is_main_process: bool = True,
+        path_initial_model_for_weight_conversion: str | None = None,
+        *,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        token: str | bool | None = None,
+        private: bool | None = None,
+        commit_message: str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+    ) -> None:
+        """Write the adapters: the one called `default` into the folder, every other into a sub-folder of its name.
+
+        Args:
+            save_directory: the folder, made when missing.
+            safe_serialization: must stay True; pickles are not written.
+            selected_adapters: write only these.
+            save_embedding_layers: kept for PEFT's callers; embeddings that are adapted or saved are always written.
+            is_main_process: False writes nothing, for all processes but one.
+            path_initial_model_for_weight_conversion: a folder with the adapter as it started (PiSSA, OLoRA); writes an
+                ordinary adapter of twice the rank that fits the unchanged base.
+            push_to_hub: send the folder to the Hub too.
+            repo_id: where to, the folder's name when not given.
+            token: an access token, the stored one when not given.
+            private: whether a new repository is private.
+            commit_message: the message on the Hub.
+            revision: the branch on the Hub.
+            create_pr: open a pull request instead of writing to the branch.
+        """
+        if not safe_serialization:
+            raise AdapterError("safe_serialization=False would write a pickle; adapters are written as safetensors only.")
+        folder = Path(save_directory)
+        names = list(selected_adapters) if selected_adapters is not None else list(self.peft_config)
+        self.base_model.check_known(names)
+        if is_main_process:
+            for name in names:
+                files.save_adapter(self, name, folder, initial=path_initial_model_for_weight_conversion)
+        if push_to_hub and is_main_process:
+            target = hub.Target(repo_id or folder.name, token, private, commit_message, revision, create_pr)
+            hub.push_folder(folder, target)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        selected_adapters: Sequence[str] | None = None,
+        token: str | bool | None = None,
+        private: bool | None = None,
+        commit_message: str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+    ) -> str:
+        """Write the adapters to a repository on the Hub, made when missing; return the address of the commit."""
+        with hub.staging_folder() as folder:
+            self.save_pretrained(folder, selected_adapters=selected_adapters)
+            return hub.push_folder(folder, hub.Target(repo_id, token, private, commit_message, revision, create_pr))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: nn.Module,
+        model_id: str | os.PathLike[str],
+        adapter_name: str = "default",
+        is_trainable: bool = False,
+        config: LoraConfig | None = None,
+        autocast_adapter_dtype: bool = True,
+        ephemeral_gpu_offload: bool = False,
+        low_cpu_mem_usage: bool = False,
+        key_mapping: Mapping[str, str] | None = None,
+        *,
+        revision: str | None = None,
+        subfolder: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+        torch_device: str | None = None,
+        ignore_mismatched_sizes: bool = False,
+        allow_pickle: bool = False,
+        strict: bool = True,
+    ) -> PeftModel:
+        """Put a saved adapter onto a base: a folder, or a repository on the Hub.
+
+        Args:
+            model: the base. If anything about the adapter is wrong, it stays as it is.
+            model_id: a folder, or `user/name` on the Hub.
+            adapter_name: what the adapter is called from now on.
+            is_trainable: go on training it; else it is frozen.
+            config: use this configuration instead of the one in the folder.
+            autocast_adapter_dtype: 32-bit factors on a 16-bit base.
+            ephemeral_gpu_offload: kept for PEFT's callers; there is nothing to offload.
+            low_cpu_mem_usage: do not draw starting values that the file replaces at once.
+            key_mapping: regular expression -> replacement, applied to the names in the file.
+            revision: branch, tag or commit on the Hub.
+            subfolder: where in the folder the adapter lies.
+            token: an access token for the Hub.
+            cache_dir: where downloads are kept.
+            local_files_only: do not ask the Hub.
+            force_download: fetch again what is cached.
+            torch_device: where to read the tensors to; the base's device when not given.
+            ignore_mismatched_sizes: leave out tensors of another size instead of refusing.
+            allow_pickle: read an old `adapter_model.bin` (with `weights_only=True`).
+            strict: refuse a file that lacks tensors or has some without a place; else warn, as PEFT does.
+        """
+        options = hub.HubOptions(revision, token, cache_dir, local_files_only, force_download)
+        source = files.Source(model_id, subfolder, options, key_mapping, allow_pickle)
+        stored = files.read_adapter(source, config)
+        read = replace(stored.config, inference_mode=not is_trainable)
+        files.check_fits(model, read, stored.tensors, adapter_name, ignore_mismatched_sizes=ignore_mismatched_sizes, strict=strict)
+        peft_model = cls(model, read, adapter_name, autocast_adapter_dtype, low_cpu_mem_usage, strict=False)
+        files.load_tensors(peft_model, stored.tensors, adapter_name, ignore_mismatched_sizes=ignore_mismatched_sizes)
+        return peft_model
+
+    def load_adapter(
+        self,
+        model_id: str | os.PathLike[str],
+        adapter_name: str,
+        is_trainable: bool = False,
+        torch_device: str | None = None,
+        autocast_adapter_dtype: bool = True,
+        ephemeral_gpu_offload: bool = False,
+        low_cpu_mem_usage: bool = False,
+        key_mapping: Mapping[str, str] | None = None,
+        *,
+        revision: str | None = None,
+        subfolder: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+        ignore_mismatched_sizes: bool = False,
+        allow_pickle: bool = False,
+        strict: bool = True,
+    ) -> files.LoadResult:
+        """Add a saved adapter, or read it into the one of that name. The arguments are those of `from_pretrained`.
+
+        Returns which keys were missing from the file and which were not used.
+        """
+        options = hub.HubOptions(revision, token, cache_dir, local_files_only, force_download)
+        source = files.Source(model_id, subfolder, options, key_mapping, allow_pickle)
+        stored = files.read_adapter(source)
+        if adapter_name not in self.peft_config:
+            read = replace(stored.config, inference_mode=not is_trainable)
+            files.check_fits(self.get_base_model(), read, stored.tensors, adapter_name, ignore_mismatched_sizes=ignore_mismatched_sizes, strict=strict)
+            self._add(adapter_name, read, low_cpu_mem_usage, autocast_adapter_dtype, strict=False)
+        result = files.load_tensors(self, stored.tensors, adapter_name, ignore_mismatched_sizes=ignore_mismatched_sizes)
+        if not is_trainable:
+            self.base_model.set_requires_grad(adapter_name, False)
+        return result
+
+    def create_or_update_model_card(self, output_dir: str | os.PathLike[str]) -> None:
+        """Write `README.md` beside an adapter, or bring an existing one up to date."""
+        files.write_card(self, Path(output_dir))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "base_model":
+                raise
+            return getattr(self.base_model, name)
+
+
+def get_peft_model(
+    model: nn.Module,
+    peft_config: LoraConfig,
+    adapter_name: str = "default",
+    mixed: bool = False,
+    autocast_adapter_dtype: bool = True,
+    revision: str | None = None,
+    low_cpu_mem_usage: bool = False,
+) -> PeftModel:
+    """Freeze a model and put a LoRA adapter into it. The model is changed in place and returned wrapped.
+
+    Args:
+        model: any `nn.Module`. If anything about the configuration is wrong, it stays as it is.
+        peft_config: what to adapt and how. Not changed.
+        adapter_name: what the adapter is called.
+        mixed: must stay False; there is one kind of adapter.
+        autocast_adapter_dtype: 32-bit factors on a 16-bit base.
+        revision: noted in the configuration.
+        low_cpu_mem_usage: leave the factors without storage, to be loaded afterwards.
+
+    >>> base = nn.Sequential(nn.Linear(8, 8))
+    >>> model = get_peft_model(base, LoraConfig(r=2, target_modules=["0"]))
+    >>> model.targeted_module_names
+    ['0']
+    """
+    if mixed:
+        raise AdapterError("mixed=True combines different kinds of adapters; Lumora has one, LoRA.")
+    if isinstance(model, PeftModel):
+        model = model.get_base_model()
+    if adapted := inject.names_of(model):
+        warnings.warn(
+            f"This model has adapters already: {adapted}. One of the same name is replaced, the others stay. To add one use "
+            "model.add_adapter(name, config); to start afresh call model.unload() first.",
+            PeftWarning,
+            stacklevel=2,
+        )
+    config = replace(
+        peft_config,
+        base_model_name_or_path=peft_config.base_model_name_or_path or _name_of(model),
+        revision=revision or peft_config.revision,
+    )
+    return PeftModel(model, config, adapter_name, autocast_adapter_dtype, low_cpu_mem_usage, replacing=True)
+
+
+def _name_of(model: nn.Module) -> str | None:
+    name = getattr(model, "name_or_path", None)
+    return name if isinstance(name, str) and name else None

@@ -1,0 +1,123 @@
+"""Modules that are trained fully and saved with an adapter, such as a new head."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from lumora.errors import AdapterError
+from lumora.lora import routing
+
+
+class AuxiliaryTrainingWrapper(nn.Module):
+    """What `isinstance` checks for "a module that an adapter replaces as a whole" look for."""
+
+
+class ModulesToSaveWrapper(AuxiliaryTrainingWrapper):
+    """A module of the base and one trained copy of it for each adapter. Costs one copy per adapter."""
+
+    def __init__(self, original_module: nn.Module) -> None:
+        super().__init__()
+        self.original_module = original_module
+        self.modules_to_save = nn.ModuleDict()
+        self._active: str | None = None
+        self._disabled = False
+        self.training = self.modules_to_save.training = original_module.training
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the active adapter's copy, or the original; in a routed batch, each sample's own."""
+        route = routing.current()
+        if route is None or self._disabled:
+            return self.chosen(*args, **kwargs)
+        first, *others = args
+        first, rows_of = route.rows(first, 0)
+        output: Any = self.original_module(first, *others, **kwargs)
+        if not isinstance(output, torch.Tensor):
+            raise AdapterError(
+                f"{type(self.original_module).__name__} gives {type(output).__name__}; only modules that give one "
+                "tensor can be chosen per sample."
+            )
+        for name, rows in rows_of.items():
+            if name in self.modules_to_save:
+                part = self.modules_to_save[name](first.index_select(0, rows), *others, **kwargs)
+                output = output.index_copy(0, rows, part.to(output.dtype))
+        return output
+
+    @property
+    def chosen(self) -> nn.Module:
+        """The module that counts now."""
+        if self._disabled or self._active is None:
+            return self.original_module
+        return self.modules_to_save[self._active]
+
+    def add(self, name: str, like: str | None = None) -> None:
+        """Make a trainable copy for an adapter: of the original, or of another adapter's."""
+        self.modules_to_save[name] = copy.deepcopy(self.original_module if like is None else self.modules_to_save[like])
+
+    def remove(self, name: str) -> None:
+        """Drop an adapter's copy."""
+        del self.modules_to_save[name]
+        if self._active == name:
+            self._active = None
+
+    def rename(self, old: str, new: str) -> None:
+        """Give an adapter another name."""
+        self.modules_to_save[new] = self.modules_to_save[old]
+        del self.modules_to_save[old]
+        if self._active == old:
+            self._active = new
+
+    def check_active(self, names: Sequence[str]) -> None:
+        """Refuse two copies at once: their outputs cannot be added."""
+        both = [n for n in names if n in self.modules_to_save]
+        if len(both) > 1:
+            raise AdapterError(
+                f"The adapters {both} each bring their own {type(self.original_module).__name__} (modules_to_save); only "
+                "one of them can be active."
+            )
+
+    def set_adapter(self, adapter_names: str | Sequence[str], inference_mode: bool = False) -> None:
+        """Use the copy of one adapter, and train it (unless `inference_mode`)."""
+        names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
+        self.check_active(names)
+        self._active = next((n for n in names if n in self.modules_to_save), None)
+        self.original_module.requires_grad_(False)
+        for name, module in self.modules_to_save.items():
+            for parameter in module.parameters():
+                if parameter.is_floating_point():
+                    parameter.requires_grad_(name == self._active and not inference_mode)
+
+    def enable_adapters(self, enabled: bool) -> None:
+        """Use the active copy, or the original."""
+        self._disabled = not enabled
+
+    @property
+    def active_adapters(self) -> list[str]:
+        """The adapter whose copy counts, as a list."""
+        return [] if self._active is None else [self._active]
+
+    @property
+    def active_adapter(self) -> str | None:
+        """The adapter whose copy counts."""
+        return self._active
+
+    @property
+    def disable_adapters(self) -> bool:
+        """Whether the original is used whatever is active."""
+        return self._disabled
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("_") or name in ("original_module", "modules_to_save"):
+                raise
+            return getattr(self.chosen, name)
+
+
+class TrainableTokensWrapper(AuxiliaryTrainingWrapper):
+    """A name for `isinstance` checks; nothing in Lumora is one, since vision models have no tokens to train."""

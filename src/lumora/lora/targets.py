@@ -1,0 +1,382 @@
+"""Which modules a configuration means, and what is wrong with its choice."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from torch import nn
+from torch.nn.parameter import UninitializedParameter
+
+from lumora.lora.config import LoraConfig
+from lumora.lora.layers import LoraLayer, MultiheadAttention, kind_of, why_not
+from lumora.lora.saved import AuxiliaryTrainingWrapper
+
+T = TypeVar("T")
+
+ALL_LINEAR = "all-linear"
+_LINEAR_KINDS = ("Linear", "Conv1D", "MultiheadAttention")
+
+# transformers' `config.model_type` -> what is usually adapted. The names of a model before and after transformers 5
+# renamed its layers stand side by side: only those that exist are used.
+_ATTENTION = ["query", "value", "q_proj", "v_proj"]
+DEFAULT_TARGETS: dict[str, list[str] | str] = {
+    **dict.fromkeys(
+        (
+            "vit vit_mae vit_msn vit_hybrid deit beit data2vec-vision swin swinv2 donut-swin maskformer-swin dinov2 "
+            "dinov2_with_registers ijepa yolos dpt segformer glpn pvt pvt_v2 videomae vivit timesformer audio-spectrogram-transformer"
+        ).split(),
+        [*_ATTENTION, "qkv"],
+    ),
+    **dict.fromkeys(
+        (
+            "dinov3_vit clip clip_vision_model siglip siglip_vision_model siglip2 siglip2_vision_model chinese_clip "
+            "clipseg owlvit owlv2 detr conditional_detr table-transformer"
+        ).split(),
+        ["q_proj", "v_proj"],
+    ),
+    **dict.fromkeys("sam sam_hq sam_vision_model sam2 sam2_vision_model".split(), r"(.*\.)?vision_encoder\..*\.qkv|.*layers\.\d+\.attn\.qkv"),
+    **dict.fromkeys("mask2former oneformer maskformer".split(), r".*(pixel_level_module|backbone).*\.(query|value|q_proj|v_proj)"),
+    "upernet": r"backbone\..*\.(query|value|q_proj|v_proj|pwconv1|pwconv2)",
+    "convnext": ["pwconv1", "pwconv2"],
+    "convnextv2": ["pwconv1", "pwconv2"],
+    "dinov3_convnext": ["pointwise_conv1", "pointwise_conv2"],
+    "poolformer": ["conv1", "conv2"],
+    "resnet": ["convolution"],
+    "regnet": ["convolution"],
+    "mobilenet_v2": ["convolution"],
+    "levit": ["queries_keys_values", "projection.linear"],
+    "cvt": ["projection_query", "projection_value"],
+    "vitdet": ["qkv"],
+    "hiera": ["qkv"],
+}
+
+# timm names its models in functions, not in their classes, so these go by the class.
+TIMM_TARGETS: dict[str, list[str] | str] = {
+    **dict.fromkeys(
+        (
+            "VisionTransformer VisionTransformerDistilled VisionTransformerRelPos Beit Cait DeiT Xcit Hiera MaxxVit "
+            "SwinTransformer SwinTransformerV2 SwinTransformerV2Cr PyramidVisionTransformerV2 MultiScaleVit"
+        ).split(),
+        ["qkv", "q", "kv"],
+    ),
+    "Eva": ["qkv", "q_proj", "v_proj"],
+    "ConvNeXt": r".*\.mlp\.fc\d",
+    "MetaFormer": r".*\.(mlp\.fc\d|qkv)",
+    "PoolFormer": r".*\.mlp\.fc\d",
+    "MlpMixer": r".*\.mlp_\w+\.fc\d",
+    "ResNet": r"layer\d\..*\.conv\d",
+    "RegNet": r"s\d\..*\.conv\d\.conv",
+    "EfficientNet": r"blocks\..*\.conv_pwl?",
+    "MobileNetV3": r"blocks\..*\.conv_pwl?",
+}
+TORCHVISION_TARGETS: dict[str, list[str] | str] = {
+    "VisionTransformer": ["self_attention"],
+    "SwinTransformer": ["qkv"],
+    "ConvNeXt": r".*\.block\.[35]",
+    "ResNet": r"layer\d\..*\.conv\d",
+}
+
+# Names that transformers 5 replaced. Code and adapters written for the old ones keep working.
+RENAMED = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "query_key_value": "qkv"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A module that gets an adapter: where it is, what it is, and with which rank and alpha."""
+
+    path: str
+    module: nn.Module
+    kind: type[LoraLayer]
+    r: int
+    alpha: float
+    inner: bool = False
+    """Adapted because it belongs to a target around it."""
+
+
+@dataclass
+class Choice:
+    """What a configuration means on a model: the targets, the modules saved whole, and everything that is wrong."""
+
+    targets: list[Target] = field(default_factory=list[Target])
+    saved: list[str] = field(default_factory=list[str])
+    problems: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
+    nothing_found: bool = False
+    resolved: set[str] | str = ""
+    """`target_modules` with defaults and "all-linear" spelled out, as it is written to the file."""
+
+
+def ends_with(path: str, entry: str) -> bool:
+    """Whether a module's path is `entry` or ends with it after a dot."""
+    return path == entry or path.endswith("." + entry)
+
+
+def matches(path: str, wanted: Collection[str] | str | None) -> bool:
+    """Whether a path is meant by a list of names, or matched whole by a regular expression.
+
+    >>> matches("layer.0.query", ["query"]), matches("layer.0.query", r"layer\\.\\d+\\.que")
+    (True, False)
+    """
+    if not wanted:
+        return False
+    if isinstance(wanted, str):
+        return re.fullmatch(wanted, path) is not None
+    return any(ends_with(path, entry) for entry in wanted)
+
+
+def pattern_value(path: str, pattern: dict[str, T], default: T) -> T:
+    """The value of the first key that matches as a path ending or a regular expression, or `default`."""
+    return next((value for key, value in pattern.items() if pattern_matches(key, path)), default)
+
+
+def pattern_matches(key: str, path: str) -> bool:
+    """Whether a key of `rank_pattern` or `alpha_pattern` means a path."""
+    return re.match(rf"(.*\.)?({key})$", path) is not None
+
+
+def block_index(path: str, layers_pattern: Collection[str] | str | None) -> int | None:
+    """The index of the block that a module lies in, or None.
+
+    >>> block_index("vit.layers.3.mlp.fc1", None), block_index("a.blocks.2.x", ["layers"])
+    (3, None)
+    """
+    names = [layers_pattern] if isinstance(layers_pattern, str) else list(layers_pattern or [])
+    patterns = [rf"(?:^|.*?\.){name}\.(\d+)\." for name in names] or [r".*?\.[^.]*\.(\d+)\."]
+    for pattern in patterns:
+        if found := re.match(pattern, path):
+            return int(found.group(1))
+    return None
+
+
+def default_targets(model: nn.Module) -> list[str] | str | None:
+    """What is usually adapted in a model of this architecture, or None for an unknown one."""
+    model_type = getattr(getattr(model, "config", None), "model_type", None)
+    if isinstance(model_type, str) and model_type in DEFAULT_TARGETS:
+        return DEFAULT_TARGETS[model_type]
+    library = type(model).__module__.partition(".")[0]
+    table = {"timm": TIMM_TARGETS, "torchvision": TORCHVISION_TARGETS}.get(library, {})
+    return next((table[c.__name__] for c in type(model).__mro__ if c.__name__ in table), None)
+
+
+def choose(model: nn.Module, config: LoraConfig, *, saved: Collection[str] = (), strict: bool = True) -> Choice:
+    """Find every target of a configuration, and every problem, without touching the model.
+
+    Args:
+        model: the base, adapted already or not.
+        config: what is asked for.
+        saved: names added to `modules_to_save` that need not exist.
+        strict: treat entries that match nothing as problems, not notes; for a new adapter, not one read from a file.
+    """
+    modules = dict(base_modules(model))
+    choice = Choice()
+    choice.saved = _saved(modules, config, saved, choice, strict)
+    free = {p: m for p, m in modules.items() if not any(p == s or p.startswith(s + ".") for s in choice.saved)}
+    wanted = _wanted(model, free, config, choice)
+    if wanted is None:
+        return choice
+    choice.resolved = wanted
+    _check_clash(wanted, config, choice)
+    found = [path for path in free if matches(path, wanted)]
+    kept = [path for path in found if not matches(path, config.exclude_modules) and _in_wanted_block(path, config)]
+    _check_found(found, kept, wanted, modules, config, choice, strict)
+    for path in kept:
+        _add_target(path, free, config, choice, strict)
+    unused = [k for k in (*config.rank_pattern, *config.alpha_pattern) if not any(pattern_matches(k, p) for p in kept)]
+    if unused:
+        choice.notes.append(f"rank_pattern or alpha_pattern entries that no target matches: {sorted(set(unused))}")
+    return choice
+
+
+def base_modules(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
+    """The model's modules under the paths that they have without adapters; adapted layers as they are now."""
+
+    seen: set[nn.Module] = set()
+
+    def walk(module: nn.Module, path: str) -> Iterable[tuple[str, nn.Module]]:
+        if module in seen:
+            return
+        seen.add(module)
+        if path:
+            yield path, module
+        inside = module
+        if isinstance(module, LoraLayer):
+            inside = module.base_layer
+        elif isinstance(module, AuxiliaryTrainingWrapper):
+            inside = module.original_module
+        for name, child in inside.named_children():
+            yield from walk(child, f"{path}.{name}" if path else name)
+
+    return walk(model, "")
+
+
+def _saved(
+    modules: dict[str, nn.Module], config: LoraConfig, extra: Collection[str], choice: Choice, strict: bool
+) -> list[str]:
+    paths: list[str] = []
+    for entry in (*(config.modules_to_save or ()), *extra):
+        found = [path for path in modules if ends_with(path, entry)]
+        paths += [path for path in found if not any(path == p or path.startswith(p + ".") for p in paths)]
+        if not found and entry not in extra:
+            message = f"modules_to_save: nothing is called {entry!r}{_nearest(entry, modules)}"
+            (choice.problems if strict else choice.notes).append(message)
+    return paths
+
+
+def _wanted(
+    model: nn.Module, free: dict[str, nn.Module], config: LoraConfig, choice: Choice
+) -> set[str] | str | None:
+    """`target_modules` with defaults, "all-linear" and renamed layers resolved."""
+    wanted = config.target_modules
+    if wanted is None:
+        defaults = default_targets(model)
+        if defaults is None:
+            choice.problems.append(
+                f"target_modules is not given and {type(model).__name__} is no architecture with known defaults; name the "
+                f"modules, or use 'all-linear'. Endings in this model: {_endings(free)}"
+            )
+            return None
+        if isinstance(defaults, str):
+            return defaults
+        present = {entry for entry in defaults if any(ends_with(path, entry) for path in free)}
+        return present or set(defaults)
+    if isinstance(wanted, str):
+        return _all_linear(model, free) if wanted.lower() == ALL_LINEAR else wanted
+    return _with_new_names(set(wanted), free, choice)
+
+
+def _with_new_names(wanted: set[str], free: dict[str, nn.Module], choice: Choice) -> set[str]:
+    for entry in sorted(wanted):
+        new = RENAMED.get(entry)
+        if new and not any(ends_with(p, entry) for p in free) and any(ends_with(p, new) for p in free):
+            wanted = wanted - {entry} | {new}
+            choice.notes.append(f"{entry!r} is called {new!r} in this version of the model; that is adapted")
+    return wanted
+
+
+def _all_linear(model: nn.Module, free: dict[str, nn.Module]) -> set[str]:
+    """Every linear layer but the output head."""
+    get_output = getattr(model, "get_output_embeddings", None)
+    head = get_output() if callable(get_output) else None
+    heads = [head] if head is not None else []
+    if getattr(model, "config", None) is not None and hasattr(model, "num_labels"):
+        heads += [m for p, m in free.items() if p in ("classifier", "score", "head")]
+    return {
+        path
+        for path, module in free.items()
+        if (kind := _kind(module)) is not None
+        and kind.__name__ in _LINEAR_KINDS
+        and not any(module is h for h in heads)
+        and _attention_around(path, free) is None
+    }
+
+
+def _check_clash(wanted: set[str] | str, config: LoraConfig, choice: Choice) -> None:
+    if isinstance(wanted, set) and (both := sorted(wanted & set(config.modules_to_save or ()))):
+        choice.problems.append(
+            f"{both} stand in target_modules and in modules_to_save; a module is adapted or trained whole, not both"
+        )
+
+
+def _check_found(
+    found: list[str],
+    kept: list[str],
+    wanted: set[str] | str,
+    modules: dict[str, nn.Module],
+    config: LoraConfig,
+    choice: Choice,
+    strict: bool,
+) -> None:
+    if not found:
+        choice.nothing_found = True
+        entries = [wanted] if isinstance(wanted, str) else sorted(wanted)
+        shown = "; ".join(f"{entry!r}{_nearest(entry, modules)}" for entry in entries[:8])
+        choice.problems.append(
+            f"target_modules: nothing in the model matches {shown}. Endings in this model: {_endings(modules)}"
+        )
+    elif not kept:
+        choice.nothing_found = True
+        choice.problems.append(
+            f"target_modules matched {len(found)} modules (such as {found[0]!r}), but exclude_modules or "
+            "layers_to_transform leaves out every one of them"
+        )
+    elif isinstance(wanted, set):
+        for entry in sorted(wanted):
+            if not any(ends_with(path, entry) for path in found):
+                message = f"target_modules: nothing is called {entry!r}{_nearest(entry, modules)}"
+                (choice.problems if strict else choice.notes).append(message)
+
+
+def _in_wanted_block(path: str, config: LoraConfig) -> bool:
+    if config.layers_to_transform is None:
+        return True
+    wanted = config.layers_to_transform
+    return block_index(path, config.layers_pattern) in ([wanted] if isinstance(wanted, int) else wanted)
+
+
+def _add_target(
+    path: str, free: dict[str, nn.Module], config: LoraConfig, choice: Choice, strict: bool, inner: bool = False
+) -> None:
+    module = free[path]
+    kind = _kind(module)
+    around = _attention_around(path, free)
+    if around is not None and not inner:
+        message = (
+            f"{path}: nn.MultiheadAttention reads the weight of its out_proj without calling it, so an adapter there "
+            f"would do nothing; target {around!r} and both projections are adapted"
+        )
+        if around not in [t.path for t in choice.targets]:
+            (choice.problems if strict else choice.notes).append(message)
+        return
+    base = module.base_layer if isinstance(module, LoraLayer) else module
+    r = pattern_value(path, config.rank_pattern, config.r)
+    reason = why_not(module) if kind is None else _unsuitable(base, kind, r)
+    if reason is not None or kind is None:
+        choice.problems.append(f"{path}: {reason}")
+        return
+    alpha = pattern_value(path, config.alpha_pattern, config.lora_alpha)
+    choice.targets.append(Target(path, module, kind, r, alpha, inner))
+    for name in kind.inner(base):
+        _add_target(f"{path}.{name}", free, config, choice, strict, inner=True)
+
+
+def _unsuitable(base: nn.Module, kind: type[LoraLayer], r: int) -> str | None:
+    if hasattr(base, "parametrizations"):
+        return "its weight is computed by a parametrization; remove that first (torch.nn.utils.parametrize)"
+    if any(isinstance(p, UninitializedParameter) for p in base.parameters()):
+        return "it is a lazy module without a size yet; run the model once first"
+    if "weight" not in base._parameters and not isinstance(base, nn.MultiheadAttention):
+        return "its weight is no plain parameter (weight_norm or spectral_norm?); remove that first"
+    return kind.unsuitable(base) or kind.rank_problem(base, r)
+
+
+def _kind(module: nn.Module) -> type[LoraLayer] | None:
+    return type(module) if isinstance(module, LoraLayer) else kind_of(module)
+
+
+def _attention_around(path: str, modules: dict[str, nn.Module]) -> str | None:
+    """The path of the `nn.MultiheadAttention` whose output projection a path names, or None."""
+    parent, _, name = path.rpartition(".")
+    around = modules.get(parent)
+    is_attention = isinstance(around, nn.MultiheadAttention | MultiheadAttention)
+    return parent if name == "out_proj" and is_attention else None
+
+
+def _nearest(entry: str, modules: Iterable[str]) -> str:
+    endings = {path.rpartition(".")[2] for path in modules} | {p for p in modules if p.count(".") < 2}
+    near = difflib.get_close_matches(entry.rpartition(".")[2], sorted(endings), n=3, cutoff=0.5)
+    return f" (did you mean {', '.join(map(repr, near))}?)" if near else ""
+
+
+def _endings(modules: dict[str, nn.Module]) -> str:
+    """The names that could be adapted, the most frequent first."""
+    counts: dict[str, int] = {}
+    for path, module in modules.items():
+        if _kind(module) is not None:
+            name = path.rpartition(".")[2]
+            counts[name] = counts.get(name, 0) + 1
+    names = sorted(counts, key=lambda n: -counts[n])
+    return ", ".join(f"{n} ({counts[n]})" for n in names[:12]) or "none that can be adapted"
