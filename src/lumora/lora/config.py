@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from lumora.errors import ConfigError
+
+_LARGEST_RANK = 2**16
+"""Beyond this a file is damaged or hostile: no layer is so large."""
 
 Start = bool | str
 """How the factors begin: True, False, "gaussian", "orthogonal", "pissa", "pissa_niter_<n>", "olora" or "eva"."""
@@ -51,7 +56,11 @@ class EvaConfig:
     adjust_scaling_factors: bool = True
 
     def __post_init__(self) -> None:
-        problems: list[str] = []
+        problems = [
+            f"{n} is {v!r}; it must be a number" for n, v in (("rho", self.rho), ("tau", self.tau)) if not _is_number(v)
+        ]
+        if problems:
+            raise ConfigError("EvaConfig: " + "; ".join(problems) + ".")
         if self.rho < 1:
             problems.append(f"rho is {self.rho}; it must be at least 1")
         if not 0 <= self.tau <= 1:
@@ -71,6 +80,8 @@ class PeftConfig:
     revision: str | None = None
     inference_mode: bool = False
     peft_version: str | None = None
+
+    unsupported_defaults: ClassVar[dict[str, Any]] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, the way they are written to `adapter_config.json`."""
@@ -154,7 +165,7 @@ class LoraConfig(PeftConfig):
     lora_bias: bool = False
     batch_norm: Literal["frozen", "saved"] = "frozen"
 
-    # Fields of PEFT's files that stand for things vision models do not need: accepted at these values, refused otherwise.
+    # Fields of PEFT's files for things that vision models do not need: accepted at these values, refused otherwise.
     unsupported_defaults: ClassVar[dict[str, Any]] = {
         "alora_invocation_tokens": None,
         "arrow_config": None,
@@ -178,6 +189,11 @@ class LoraConfig(PeftConfig):
     def __post_init__(self) -> None:
         self.target_modules = _as_set(self.target_modules)
         self.exclude_modules = _as_set(self.exclude_modules)
+        if isinstance(self.modules_to_save, str):
+            self.modules_to_save = [self.modules_to_save]
+        # The other checks take the types for granted.
+        if problems := _misfits(self, _TYPES) or _pattern_problems(self):
+            raise ConfigError("LoraConfig: " + "; ".join(problems) + ".")
         if isinstance(self.eva_config, dict):
             self.eva_config = EvaConfig(**self.eva_config)
         if problems := self._problems():
@@ -186,23 +202,14 @@ class LoraConfig(PeftConfig):
 
     def _problems(self) -> list[str]:
         """Say everything that is wrong, so that one run shows it all."""
-        problems: list[str] = []
+        problems = _misfits(self, _CHOICES)
         if self.peft_type != PeftType.LORA:
             problems.append(f"peft_type is {self.peft_type!r}; only 'LORA' adapters are supported")
         for name, rank in {"r": self.r, **self.rank_pattern}.items():
-            if not isinstance(rank, int) or isinstance(rank, bool) or rank <= 0:
-                problems.append(f"the rank {name!r} is {rank!r}; it must be a positive whole number")
-        if not isinstance(self.lora_dropout, int | float) or not 0 <= self.lora_dropout < 1:
+            if not 0 < rank <= _LARGEST_RANK:
+                problems.append(f"the rank {name!r} is {rank}; it must be between 1 and {_LARGEST_RANK}")
+        if not 0 <= self.lora_dropout < 1:
             problems.append(f"lora_dropout is {self.lora_dropout!r}; it must be at least 0 and below 1")
-        if self.bias not in ("none", "all", "lora_only"):
-            problems.append(f"bias is {self.bias!r}; choose 'none', 'all' or 'lora_only'")
-        if self.batch_norm not in ("frozen", "saved"):
-            problems.append(f"batch_norm is {self.batch_norm!r}; choose 'frozen' or 'saved'")
-        if not _known_start(self.init_lora_weights):
-            problems.append(
-                f"init_lora_weights is {self.init_lora_weights!r}; choose True, False, 'gaussian', 'orthogonal', "
-                "'pissa', 'pissa_niter_<number>', 'olora' or 'eva'"
-            )
         if self.init_lora_weights == "orthogonal" and any(n % 2 for n in (self.r, *self.rank_pattern.values())):
             problems.append("init_lora_weights='orthogonal' needs even ranks")
         if isinstance(self.target_modules, str) and self.layers_to_transform is not None:
@@ -217,16 +224,122 @@ class LoraConfig(PeftConfig):
 def _known_start(value: Any) -> bool:
     if isinstance(value, bool) or value in ("gaussian", "orthogonal", "pissa", "olora", "eva"):
         return True
-    return isinstance(value, str) and value.startswith("pissa_niter_") and value.removeprefix("pissa_niter_").isdigit()
+    return isinstance(value, str) and re.fullmatch(r"pissa_niter_[0-9]{1,3}", value) is not None
+
+
+# What a field may hold: a test, and the words for it.
+_Test = tuple[Callable[[Any], bool], str]
+_FLAG: _Test = (lambda v: isinstance(v, bool), "True or False")
+_NUMBER: _Test = (lambda v: _is_number(v), "a finite number")
+_RANK: _Test = (lambda v: _is_whole(v), "a whole number")
+_TEXT: _Test = (lambda v: v is None or isinstance(v, str), "a string or None")
+_NAMES: _Test = (lambda v: v is None or isinstance(v, str) or _all(v, _is_text), "a list of names, a string or None")
+_TYPES: dict[str, _Test] = {
+    "task_type": _TEXT,
+    "base_model_name_or_path": _TEXT,
+    "revision": _TEXT,
+    "peft_version": _TEXT,
+    "auto_mapping": (lambda v: v is None or isinstance(v, dict), "a dictionary or None"),
+    "inference_mode": _FLAG,
+    "r": _RANK,
+    "target_modules": _NAMES,
+    "exclude_modules": _NAMES,
+    "lora_alpha": _NUMBER,
+    "lora_dropout": _NUMBER,
+    "fan_in_fan_out": _FLAG,
+    "use_rslora": _FLAG,
+    "modules_to_save": (lambda v: v is None or _all(v, _is_text), "a list of names or None"),
+    "layers_to_transform": (
+        lambda v: v is None or _is_whole(v) or _all(v, _is_whole),
+        "a whole number, a list of them or None",
+    ),
+    "layers_pattern": _NAMES,
+    "rank_pattern": (lambda v: _is_table(v, _is_whole), "a dictionary of patterns and whole numbers"),
+    "alpha_pattern": (lambda v: _is_table(v, _is_number), "a dictionary of patterns and finite numbers"),
+    "eva_config": (lambda v: v is None or isinstance(v, dict | EvaConfig), "an EvaConfig, a dictionary or None"),
+    "use_dora": _FLAG,
+    "lora_bias": _FLAG,
+}
+# What a field may be, once its type is right.
+_CHOICES: dict[str, _Test] = {
+    "bias": (lambda v: v in ("none", "all", "lora_only"), "'none', 'all' or 'lora_only'"),
+    "batch_norm": (lambda v: v in ("frozen", "saved"), "'frozen' or 'saved'"),
+    "init_lora_weights": (
+        lambda v: _known_start(v),
+        "True, False, 'gaussian', 'orthogonal', 'pissa', 'pissa_niter_<number>', 'olora' or 'eva'",
+    ),
+}
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _all(value: Any, test: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list | tuple | set | frozenset | range) and all(map(test, cast("Iterable[Any]", value)))
+
+
+def _is_table(value: Any, test: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and all(_is_text(k) and test(v) for k, v in cast("dict[Any, Any]", value).items())
+
+
+def _misfits(config: LoraConfig, tests: dict[str, _Test]) -> list[str]:
+    return [
+        f"{name} is {_short(getattr(config, name))}; it must be {words}"
+        for name, (test, words) in tests.items()
+        if not test(getattr(config, name))
+    ]
+
+
+def _pattern_problems(config: LoraConfig) -> list[str]:
+    """Every string that is used as a regular expression and is none."""
+    patterns = [
+        *(("target_modules", v) for v in [config.target_modules] if isinstance(v, str)),
+        *(("exclude_modules", v) for v in [config.exclude_modules] if isinstance(v, str)),
+        *(("layers_pattern", v) for v in _strings(config.layers_pattern)),
+        *(("rank_pattern", v) for v in _strings(config.rank_pattern)),
+        *(("alpha_pattern", v) for v in _strings(config.alpha_pattern)),
+    ]
+    problems: list[str] = []
+    for name, pattern in patterns:
+        try:
+            # A closed group, since patterns are put into larger ones.
+            re.compile(rf"({pattern})")
+        except (re.error, RecursionError, OverflowError) as error:
+            problems.append(f"{name} has {_short(pattern)}, which is no regular expression: {error}")
+    return problems
+
+
+def _strings(value: Any) -> list[str]:
+    values: list[Any] = [value] if isinstance(value, str) else list(value or ())
+    return [v for v in values if isinstance(v, str)]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _as_set(value: Any) -> Any:
-    return set(value) if isinstance(value, list | tuple) else value
+    try:
+        return set(cast("Iterable[Any]", value)) if isinstance(value, list | tuple) else value
+    except TypeError:  # something unhashable in it, which the check of types reports
+        return cast("Any", value)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
-        return sorted(value)
+        return sorted(cast("Iterable[Any]", value))
+    if isinstance(value, range):
+        return list(value)
     if isinstance(value, enum.Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
