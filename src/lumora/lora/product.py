@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lumora.lora.dropout import keep_mask, keep_probability
+from lumora.lora.dropout import dropped, keep_mask, keep_probability
 
 
 class LinearMap(Protocol):
@@ -82,7 +82,7 @@ class Pointwise:
         matrix = weight.flatten(1)
         if _channels_last(x):
             return F.linear(x.movedim(1, -1), matrix, bias).movedim(-1, 1)
-        y = torch.matmul(matrix, x.flatten(2))
+        y = torch.bmm(matrix.expand(x.shape[0], -1, -1), x.flatten(2))
         if bias is not None:
             y = y.add_(bias[:, None])
         return y.view(x.shape[0], -1, *x.shape[2:])
@@ -211,7 +211,7 @@ class AdaptedProduct(torch.autograd.Function):
             ctx.save_for_backward(x, weight, a, b, None, None)
             return y
         mask = keep_mask(x, dropout) if dropout else None
-        h = maps.down.apply(x if mask is None else x * mask, a)
+        h = maps.down.apply(x if mask is None else dropped(x, mask), a)
         y = maps.base.apply(x, weight, bias)
         maps.up.add(y, h, b, scaling / ctx.keep)
         ctx.save_for_backward(x, weight, a, b, h, mask)
@@ -225,13 +225,13 @@ class AdaptedProduct(torch.autograd.Function):
         grad_x = grad_a = grad_b = grad_h = None
         if (wants_a or wants_b) and (h is None or torch.is_grad_enabled()):
             # With create_graph=True the saved h would hide how it depends on x and a.
-            h = maps.down.apply(x if mask is None else x * mask, a)
+            h = maps.down.apply(x if mask is None else dropped(x, mask), a)
         if wants_a or (wants_x and not ctx.merged):
             grad_h = maps.up.input_gradient(gradient, b, h) * scaling
         if wants_b:
             grad_b = maps.up.weight_gradient(gradient, h, b) * scaling
         if wants_a:
-            grad_a = maps.down.weight_gradient(grad_h, x if mask is None else x * mask, a)
+            grad_a = maps.down.weight_gradient(grad_h, x if mask is None else dropped(x, mask), a)
         if wants_x and ctx.merged:
             grad_x = maps.base.input_gradient(gradient, compose(a, b, weight, scaling, onto=weight), x)
         elif wants_x:
@@ -246,9 +246,7 @@ class AdaptedProduct(torch.autograd.Function):
 
 def fused_product_works_here() -> bool:
     """Whether custom autograd nodes can run now: not while tracing, exporting or inside `torch.func` transforms."""
-    return not (
-        torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
-    )
+    return not (torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active())
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -257,4 +255,3 @@ def _rows(x: Tensor) -> Tensor:
 
 def _channels_last(x: Tensor) -> bool:
     return x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
-

@@ -479,9 +479,7 @@ class LoraLayer(nn.Module, BaseTunerLayer):
                         raise MergeError("lora_bias cannot be merged into a layer that has no bias.")
                     start = totals.get(site.bias, base_bias.detach())
                     totals[site.bias] = start + bias.detach() * self.adapters[name].scaling
-        return {
-            weight: value.detach().to(getattr(self.base_layer, weight).dtype) for weight, value in totals.items()
-        }
+        return {weight: value.detach().to(getattr(self.base_layer, weight).dtype) for weight, value in totals.items()}
 
     def unmerge(self) -> None:
         """Put back, bit for bit, the weights that `merge` replaced."""
@@ -559,7 +557,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
         return x
     if not fused_product_works_here():
         return F.dropout(x, p)
-    return x * keep_mask(x, p) / keep_probability(p)
+    return x * (keep_mask(x, p).to(x.dtype) / keep_probability(p))
 
 
 def magnitude_for(layer: LoraLayer, factors: tuple[Tensor, Tensor], scaling: float) -> Magnitude:
