@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -19,7 +21,15 @@ def card(root: nn.Module, name: str, notes: Mapping[str, Any]) -> str:
     base = config.base_model_name_or_path
     layers = [layer for layer in inject.lora_layers(root) if name in layer.adapters]
     parameters = sum(p.numel() for layer in layers for p in layer.parameters_of(name))
-    front = ["---", *([f"base_model: {base}"] if base else []), "library_name: peft", "tags:", "- lora", "- lumora", "---"]
+    front = [
+        "---",
+        *([f"base_model: {base}"] if base and _is_repository(base) else []),
+        "library_name: peft",
+        "tags:",
+        "- lora",
+        "- lumora",
+        "---",
+    ]
     targets = config.target_modules
     wanted = targets if isinstance(targets, str) else ", ".join(sorted(targets or ()))
     lines = [
@@ -31,7 +41,7 @@ def card(root: nn.Module, name: str, notes: Mapping[str, Any]) -> str:
         f"{len(layers)} layers adapted, {parameters:,} parameters, rank {config.r}, alpha {config.lora_alpha:g}.",
         "",
         f"- targets: `{wanted}`",
-        f"- trained whole and saved: {', '.join(f'`{n}`' for n in config.modules_to_save) if config.modules_to_save else 'nothing'}",
+        f"- trained whole and saved: {', '.join(f'`{n}`' for n in config.modules_to_save or ()) or 'nothing'}",
         *(f"- {note}" for note in notes.values()),
         "",
         "```python",
@@ -43,3 +53,8 @@ def card(root: nn.Module, name: str, notes: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _is_repository(base: str) -> bool:
+    """Whether a base's name may be one on the Hub, which refuses cards that name a folder."""
+    return re.fullmatch(r"[\w.-]+(/[\w.-]+)?", base) is not None and not Path(base).exists()

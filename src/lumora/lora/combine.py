@@ -7,7 +7,7 @@ What the combination types compute, for adapters i with weights w and scalings s
 | linear | A = sum sign(w) sqrt(abs(w) s) A_i, B = sum sqrt(abs(w) s) B_i; equal ranks |
 | cat | A = the w s A_i stacked, B = the B_i side by side: exactly the weighted sum, ranks added |
 | svd | the best approximation of the weighted sum of the updates at `svd_rank` |
-| ties, dare_linear, dare_ties, magnitude_prune | the same weights as linear, on A and on B, thinned out (see `_merged`) |
+| ties, dare_linear, dare_ties, magnitude_prune | as linear, A and B thinned out first (see `_merged`) |
 | ..._svd | thinned out and summed as whole updates, then as svd |
 """
 
@@ -98,7 +98,9 @@ def _check(
     if len(weights) != len(adapters):
         raise AdapterError(f"There are {len(adapters)} adapters and {len(weights)} weights; give one weight for each.")
     if combination not in COMBINATION_TYPES:
-        raise AdapterError(f"There is no combination_type {combination!r}; choose one of {', '.join(COMBINATION_TYPES)}.")
+        raise AdapterError(
+            f"There is no combination_type {combination!r}; choose one of {', '.join(COMBINATION_TYPES)}."
+        )
     if options.majority_sign_method not in ("total", "frequency"):
         raise AdapterError(f"majority_sign_method is {options.majority_sign_method!r}; choose 'total' or 'frequency'.")
     thinned = combination.removesuffix("_svd") in METHODS[1:]
@@ -159,8 +161,8 @@ def _combined(layer: LoraLayer, weights: Mapping[str, float], combination: str, 
 def _merged(tensors: list[Tensor], weights: Tensor, method: str, options: Options) -> Tensor:
     """A weighted sum, thinned out first.
 
-    magnitude_prune keeps the largest values of each tensor, dare a random choice scaled up to the same expectation. ties keeps
-    the largest, lets them vote on every position's sign, and averages those that agree.
+    magnitude_prune keeps the largest values of each tensor, dare a random choice scaled up to the same expectation.
+    ties keeps the largest, lets them vote on every position's sign, and averages those that agree.
     """
     density = 1.0 if options.density is None else options.density
     if method.startswith("dare"):
@@ -250,7 +252,9 @@ def _parts(layer: LoraLayer, adapter: Adapter, config: LoraConfig, a: Tensor, b:
     like = layer.factors(next(iter(layer.adapters)))[0]
     first, second = layer.new_factors(adapter.r, False)
     fill(layer, weight_of(first).data, weight_of(second).data, b, a)
-    return Parts(adapter, moved(first, like.device, like.dtype), moved(second, like.device, like.dtype), config.lora_dropout)
+    return Parts(
+        adapter, moved(first, like.device, like.dtype), moved(second, like.device, like.dtype), config.lora_dropout
+    )
 
 
 def _union(targets: list[set[str] | list[str] | str | None], paths: list[str]) -> set[str] | str:

@@ -1,9 +1,9 @@
 """Dropout whose masks are cheap to draw, to keep and to apply.
 
 On a CPU the masks of textbook dropout cost more than the low-rank products that they stand in front of: one sequential
-draw per element, a comparison that gives booleans, and a slow conversion of these to numbers wherever they are used. Here
-one 64-bit number decides four elements, the numbers come from a hash of a counter (so they are made in parallel), and the
-mask is 8-bit integers.
+draw per element, a comparison that gives booleans, and a slow conversion of these to numbers wherever they are used.
+Here one 64-bit number decides four elements, the numbers come from a hash of a counter (so they are made in
+parallel), and the mask is 8-bit integers.
 """
 
 from __future__ import annotations

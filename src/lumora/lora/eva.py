@@ -1,14 +1,14 @@
 """EVA: start adapters from the data (Paischer et al. 2024).
 
 The first factor of each layer begins as the directions that explain most of what really flows into the layer. Where
-`rho > 1`, more directions than the average rank are looked at everywhere, and ranks go to the layers whose directions explain
-most. The second factor starts at zero, so the model's outputs do not change.
+`rho > 1`, more directions than the average rank are looked at everywhere, and ranks go to the layers whose directions
+explain most. The second factor starts at zero, so the model's outputs do not change.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,10 +43,11 @@ class _Layer:
         """Take the k leading directions, and see whether they still move."""
         values, vectors = torch.linalg.eigh(self.moment)
         before, k = self.directions, min(k, len(values))
-        self.directions = vectors.flip(1)[:, :k].t().contiguous()  # (k, in)
+        directions = vectors.flip(1)[:, :k].t().contiguous()  # (k, in)
+        self.directions = directions
         self.variances = values.flip(0)[:k].clamp_min(0) / max(1, self.count - 1)
         if before is not None:
-            self.done = bool(((before * self.directions).sum(1).abs() >= tau).all())
+            self.done = bool(((before * directions).sum(1).abs() >= tau).all())
 
 
 def run_model(model: nn.Module, batch: Any) -> Any:
@@ -66,8 +67,8 @@ def get_eva_state_dict(
 ) -> dict[str, Tensor]:
     """Return, for every adapted layer that can take them, the leading directions of its inputs: path -> (rank, inputs).
 
-    Looks at batches until the directions stand still (`EvaConfig.tau`) or the data ends. Costs one matrix of inputs by inputs
-    for each layer that is looked at.
+    Looks at batches until the directions stand still (`EvaConfig.tau`) or the data ends. Costs one matrix of inputs
+    by inputs for each layer that is looked at.
     """
     root, _ = root_of(model)
     config = peft_config or getattr(root, "peft_config", {}).get(adapter_name)
@@ -81,7 +82,8 @@ def get_eva_state_dict(
     }
     if not layers:
         raise AdapterError("EVA looks at the inputs of linear layers and plain convolutions; none is adapted here.")
-    known = {path: _Layer(torch.zeros(_input_size(m), _input_size(m), dtype=torch.float64)) for path, m in layers.items()}
+    sizes = {path: _input_size(m) for path, m in layers.items()}
+    known = {path: _Layer(torch.zeros(n, n, dtype=torch.float64)) for path, n in sizes.items()}
     largest = {path: max(1, round(options.rho * m.adapters[adapter_name].r)) for path, m in layers.items()}
     batches = 0
     with _observed(model, layers, known, options):
@@ -95,7 +97,9 @@ def get_eva_state_dict(
                 break
     seen = {path: layer for path, layer in known.items() if layer.directions is not None}
     if missed := [path for path in known if path not in seen]:
-        warnings.warn(f"EVA: {batches} batches never reached {missed[:4]}; they keep their start.", LumoraWarning, stacklevel=2)
+        warnings.warn(
+            f"EVA: {batches} batches never reached {missed[:4]}; they keep their start.", LumoraWarning, stacklevel=2
+        )
     ranks = _share_out({path: layers[path].adapters[adapter_name].r for path in seen}, seen)
     return {path: _directions(layer, ranks[path], options) for path, layer in seen.items() if ranks[path]}
 
@@ -152,12 +156,13 @@ def _restart(
         alpha = old.alpha * ((r / old.r) ** 0.5 if old.use_rslora else r / old.r)
     adapter = Adapter(name, r, alpha, old.use_rslora, old.use_dora, old.strength)
     first, second = layer.new_factors(r, config.lora_bias)
-    second.requires_grad_(False).zero_() if isinstance(second, nn.Parameter) else [p.data.zero_() for p in second.parameters()]
-    fill(layer, weight_of(first).data, weight_of(second).data, torch.zeros(weight_of(second).shape).flatten(1), directions)
-    magnitude = layer.lora_magnitude_vector[name] if name in layer.lora_magnitude_vector else None
-    made = Parts(
-        adapter, moved(first, like.device, like.dtype), moved(second, like.device, like.dtype), config.lora_dropout, magnitude
-    )
+    left = weight_of(second).data
+    fill(layer, weight_of(first).data, left, torch.zeros(left.shape).flatten(1), directions)
+    if isinstance(second, nn.Module) and isinstance(bias := getattr(second, "bias", None), Tensor):
+        bias.data.zero_()
+    first, second = (moved(factor, like.device, like.dtype) for factor in (first, second))
+    magnitude = dict(layer.lora_magnitude_vector.items()).get(name)
+    made = Parts(adapter, first, second, config.lora_dropout, magnitude)
     layer.remove(name)
     layer.add(made)
     layer.set_adapter([n for n in active if n in layer.adapters], inference_mode=not any(trained))
@@ -211,7 +216,7 @@ def _directions(layer: _Layer, rank: int, options: EvaConfig) -> Tensor:
 @contextmanager
 def _observed(
     model: nn.Module, layers: Mapping[str, LoraLayer], known: Mapping[str, _Layer], options: EvaConfig
-) -> Iterator[None]:
+) -> Generator[None]:
     """Collect the second moments of what flows into the layers, with the adapters switched off."""
 
     def watcher(path: str, layer: LoraLayer) -> Any:

@@ -1,7 +1,7 @@
 """How the factors of a new adapter start.
 
-Every start but `False` leaves the model's output as it was: one factor is zero, or their product is, or the base gives up
-what the factors take over (PiSSA, OLoRA).
+Every start but `False` leaves the model's output as it was: one factor is zero, or their product is, or the base
+gives up what the factors take over (PiSSA, OLoRA).
 """
 
 from __future__ import annotations
@@ -71,15 +71,15 @@ def _start(
 
 def _from_matrices(layer: LoraLayer, a: Tensor, b: Tensor, adapter: Adapter, start: str) -> dict[str, Tensor] | None:
     """The starts that think of the layer as one matrix."""
-    sites = layer.merge_sites()
-    if problem := layer.merge_problem() or ("it has several weights" if len(sites) > 1 else None):
+    first, *others = layer.merge_sites()
+    if problem := layer.merge_problem() or ("it has several weights" if others else None):
         raise ConfigError(f"init_lora_weights={start!r} needs a layer that is one matrix: {problem}.")
-    weight: Tensor = getattr(layer.base_layer, sites[0].weight).detach()
+    weight: Tensor = getattr(layer.base_layer, first.weight).detach()
     matrix = layer.as_matrix(weight).float().cpu()
     if adapter.r > min(matrix.shape) and start != "orthogonal":
         raise ConfigError(
-            f"init_lora_weights={start!r} takes {adapter.r} directions out of a {tuple(matrix.shape)} matrix, which has "
-            f"{min(matrix.shape)}; use a smaller rank there (rank_pattern)."
+            f"init_lora_weights={start!r} takes {adapter.r} directions out of a {tuple(matrix.shape)} matrix, which "
+            f"has {min(matrix.shape)}; use a smaller rank there (rank_pattern)."
         )
     if not torch.isfinite(matrix).all():
         raise ConfigError(f"init_lora_weights={start!r} reads the base's weights, and these are not all finite.")
@@ -94,7 +94,7 @@ def _from_matrices(layer: LoraLayer, a: Tensor, b: Tensor, adapter: Adapter, sta
     if start == "orthogonal":
         return None
     rest = matrix - adapter.scaling * (left @ right)
-    return {sites[0].weight: layer.from_matrix(rest.to(weight), weight)}
+    return {first.weight: layer.from_matrix(rest.to(weight), weight)}
 
 
 def _principal(matrix: Tensor, r: int, scaling: float, start: str) -> tuple[Tensor, Tensor]:
@@ -131,9 +131,7 @@ def weight_of(factor: nn.Module | nn.Parameter) -> Tensor:
     return factor if isinstance(factor, nn.Parameter) else factor.weight  # type: ignore[return-value]
 
 
-def moved(
-    factor: nn.Module | nn.Parameter, device: torch.device, dtype: torch.dtype
-) -> nn.Module | nn.Parameter:
+def moved(factor: nn.Module | nn.Parameter, device: torch.device, dtype: torch.dtype) -> nn.Module | nn.Parameter:
     """A factor on another device, in another precision."""
     if isinstance(factor, nn.Parameter):
         return nn.Parameter(factor.detach().to(device, dtype))

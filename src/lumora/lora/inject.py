@@ -163,8 +163,8 @@ def _build(
             continue
         if made.base_weights and set(layer.adapters) - {name}:
             problems.append(
-                f"{target.path}: init_lora_weights={config.init_lora_weights!r} moves part of the base's weight into the "
-                f"new adapter, which would change what {list(layer.adapters)} give"
+                f"{target.path}: init_lora_weights={config.init_lora_weights!r} moves part of the base's weight into "
+                f"the new adapter, which would change what {list(layer.adapters)} give"
             )
         parts.append((target.module, layer, made))
     return problems
@@ -174,26 +174,30 @@ def _warn_about_size(choice: Choice, parts: list[tuple[nn.Module, LoraLayer, Par
     """An adapter that outgrows its layer is no saving; say so with the numbers."""
     larger: list[str] = []
     for target, (_, layer, made) in zip(choice.targets, parts, strict=True):
-        size = sum(p.numel() for f in (made.a, made.b) for p in ([f] if isinstance(f, nn.Parameter) else f.parameters()))
+        size = sum(
+            p.numel() for f in (made.a, made.b) for p in ([f] if isinstance(f, nn.Parameter) else f.parameters())
+        )
         own = sum(getattr(layer.base_layer, site.weight).numel() for site in layer.merge_sites())
         if size > own:
             larger.append(f"{target.path} ({size:,} parameters for {own:,})")
     if larger:
         warnings.warn(
             f"{len(larger)} adapters are larger than the layers they adapt: {', '.join(larger[:4])}"
-            f"{', ...' if len(larger) > 4 else ''}. Train such layers whole (modules_to_save), or use a smaller rank there "
-            "(rank_pattern).",
+            f"{', ...' if len(larger) > 4 else ''}. Train such layers whole (modules_to_save), or use a smaller rank "
+            "there (rank_pattern).",
             LumoraWarning,
             stacklevel=5,
         )
 
 
 def _name_problems(model: nn.Module, name: str, replacing: bool) -> list[str]:
-    if not isinstance(name, str) or not name:
-        return [f"the adapter's name is {name!r}; it must be a word"]
+    if not name:
+        return ["the adapter's name is empty; give it one"]
     problems: list[str] = []
     if any(c in name for c in "./\\") or name == BASE or hasattr(nn.ModuleDict, name):
-        problems.append(f"an adapter cannot be called {name!r}: no dots or slashes, not {BASE!r}, no method of a module")
+        problems.append(
+            f"an adapter cannot be called {name!r}: no dots or slashes, not {BASE!r}, no method of a module"
+        )
     if not replacing and any(name in held(w) for w in wrappers(model)):
         problems.append(f"there is an adapter {name!r} already; choose another name or delete it first")
     return problems
@@ -228,7 +232,7 @@ def _put(places: dict[nn.Module, list[tuple[nn.Module, str]]], old: nn.Module, n
 
 
 def _set_native_paths(model: nn.Module) -> None:
-    """Keep torch's transformer layers, while they hold adapters, from the native path that reads the weights directly."""
+    """While torch's transformer layers hold adapters, keep them from the native path that reads the weights."""
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoderLayer):
             switch, off = "activation_relu_or_gelu", 0

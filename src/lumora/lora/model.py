@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,6 @@ from lumora.errors import AdapterError, MergeError, PeftWarning, RoutingError
 from lumora.lora import combine, files, hub, inject, routing, status, verify
 from lumora.lora.config import LoraConfig
 from lumora.lora.layers import LoraLayer
-from lumora.lora.saved import ModulesToSaveWrapper
 
 
 class BaseTuner(nn.Module):
@@ -99,7 +98,7 @@ class LoraModel(BaseTuner):
         if not planned.config.inference_mode:
             inject.train_biases(self.model, planned.config)
 
-    # --- which adapters count ------------------------------------------------------------------------------------------
+    # --- which adapters count -----------------------------------------------------------------------------------------
 
     @property
     def active_adapters(self) -> list[str]:
@@ -192,14 +191,17 @@ class LoraModel(BaseTuner):
     def check_known(self, names: Sequence[str]) -> None:
         """Raise for names that no adapter has."""
         if unknown := [n for n in names if n not in self.peft_config]:
-            raise AdapterError(f"There is no adapter {', '.join(map(repr, unknown))}; there are {list(self.peft_config)}.")
+            raise AdapterError(
+                f"There is no adapter {', '.join(map(repr, unknown))}; there are {list(self.peft_config)}."
+            )
 
-    # --- merging ----------------------------------------------------------------------------------------------------------
+    # --- merging ------------------------------------------------------------------------------------------------------
 
     def merge_adapter(self, adapter_names: Sequence[str] | None = None, safe_merge: bool = False) -> None:
         """Fold adapters (the active ones if not named) into the base's weights. Costs one copy of the adapted weights.
 
-        `safe_merge` checks that the result is finite before it is put in place. Nothing is merged if anything cannot be.
+        `safe_merge` checks that the result is finite before it is put in place. Nothing is merged if anything cannot
+        be.
         """
         names = list(adapter_names or self.active_adapters)
         self.check_known(names)
@@ -263,7 +265,7 @@ class LoraModel(BaseTuner):
             del self.model.peft_config
         return self.model
 
-    # --- new adapters from old ones ---------------------------------------------------------------------------------------
+    # --- new adapters from old ones -----------------------------------------------------------------------------------
 
     def add_weighted_adapter(
         self,
@@ -285,7 +287,7 @@ class LoraModel(BaseTuner):
     def compress_adapter(
         self, adapter_name: str, new_name: str, *, rank: int | None = None, energy: float | None = None
     ) -> dict[str, float]:
-        """Make a smaller copy of an adapter: at most `rank`, or as many ranks as keep this share of each update's energy.
+        """Make a smaller copy of an adapter: of this rank, or as many ranks as keep this share of each update's energy.
 
         Returns, for every adapted layer, the share that was kept.
         """
@@ -336,7 +338,7 @@ class PeftModel(nn.Module):
         )
         self._take_mode()
 
-    # --- running --------------------------------------------------------------------------------------------------------
+    # --- running ------------------------------------------------------------------------------------------------------
 
     def forward(self, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any) -> Any:
         """Run the adapted model, with the base's own arguments.
@@ -354,7 +356,7 @@ class PeftModel(nn.Module):
             return self.get_base_model().generate(*args, **kwargs)  # type: ignore[operator]
 
     def train(self, mode: bool = True) -> PeftModel:
-        """Switch dropout and the like; batch norms of the frozen base keep their statistics (see `LoraConfig.batch_norm`)."""
+        """Switch dropout and the like; the base's batch norms keep their statistics (`LoraConfig.batch_norm`)."""
         super().train(mode)
         self._freeze_norms()
         return self
@@ -370,7 +372,7 @@ class PeftModel(nn.Module):
                 norm.eval()
 
     @contextmanager
-    def _routed(self, names: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
+    def _routed(self, names: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[None]:
         names = list(names)
         if self.training:
             raise RoutingError("adapter_names works in eval mode only; call model.eval() first.")
@@ -384,7 +386,7 @@ class PeftModel(nn.Module):
         with routing.following(names):
             yield
 
-    # --- reading ----------------------------------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------------------------------
 
     @property
     def peft_config(self) -> dict[str, LoraConfig]:
@@ -423,7 +425,8 @@ class PeftModel(nn.Module):
     def print_trainable_parameters(self) -> None:
         """Print both counts and their ratio."""
         trained, total = self.get_nb_trainable_parameters()
-        print(f"trainable params: {trained:,} || all params: {total:,} || trainable%: {100 * trained / total:.4f}")
+        line = f"trainable params: {trained:,} || all params: {total:,} || trainable%: {100 * trained / total:.4f}"
+        print(line)  # noqa: T201 - printing is what it is for
 
     def get_layer_status(self) -> list[status.TunerLayerStatus]:
         """What is adapted, active, merged and trained, layer by layer."""
@@ -434,14 +437,14 @@ class PeftModel(nn.Module):
         return status.model_status(self)
 
     def verify(self, *sample: Any, tolerance: float = 1e-4, **named: Any) -> verify.Report:
-        """Prove that every active adapter takes part: run the sample forward and backward once, and merge layer by layer.
+        """Prove that every active adapter takes part: run a sample forward and backward, and merge layer by layer.
 
-        The report names adapters that were not reached, got no gradient, or give something else once merged. The model is
-        left as it was, gradients, modes and random state included. `print(model.verify(pixels))`.
+        The report names adapters that were not reached, got no gradient, or give something else once merged. The
+        model is left as it was, gradients, modes and random state included. `print(model.verify(pixels))`.
         """
         return verify.verify(self, sample, named, tolerance)
 
-    # --- changing -----------------------------------------------------------------------------------------------------------
+    # --- changing -----------------------------------------------------------------------------------------------------
 
     def add_adapter(
         self,
@@ -466,7 +469,7 @@ class PeftModel(nn.Module):
         self.base_model.set_adapter(adapter_name, inference_mode)
 
     @contextmanager
-    def disable_adapter(self) -> Iterator[None]:
+    def disable_adapter(self) -> Generator[None]:
         """Inside, the model gives the base's outputs: no adapter counts and saved modules give way to the originals."""
         were = [(wrapper, wrapper.disable_adapters) for wrapper in inject.wrappers(self)]
         self.base_model.disable_adapter_layers()
@@ -476,7 +479,7 @@ class PeftModel(nn.Module):
             for wrapper, disabled in were:
                 wrapper.enable_adapters(not disabled)
 
-    # --- files --------------------------------------------------------------------------------------------------------------
+    # --- files --------------------------------------------------------------------------------------------------------
 
     def save_pretrained(
         self,
@@ -505,7 +508,7 @@ class PeftModel(nn.Module):
             is_main_process: False writes nothing, for all processes but one.
             path_initial_model_for_weight_conversion: a folder with the adapter as it started (PiSSA, OLoRA); writes an
                 ordinary adapter of twice the rank that fits the unchanged base.
-            push_to_hub: send the folder to the Hub too.
+            push_to_hub: send what was written to the Hub too.
             repo_id: where to, the folder's name when not given.
             token: an access token, the stored one when not given.
             private: whether a new repository is private.
@@ -514,16 +517,21 @@ class PeftModel(nn.Module):
             create_pr: open a pull request instead of writing to the branch.
         """
         if not safe_serialization:
-            raise AdapterError("safe_serialization=False would write a pickle; adapters are written as safetensors only.")
+            raise AdapterError(
+                "safe_serialization=False would write a pickle; adapters are written as safetensors only."
+            )
         folder = Path(save_directory)
         names = list(selected_adapters) if selected_adapters is not None else list(self.peft_config)
         self.base_model.check_known(names)
-        if is_main_process:
-            for name in names:
-                files.save_adapter(self, name, folder, initial=path_initial_model_for_weight_conversion)
-        if push_to_hub and is_main_process:
-            target = hub.Target(repo_id or folder.name, token, private, commit_message, revision, create_pr)
-            hub.push_folder(folder, target)
+        if not is_main_process:
+            return
+        written: list[Path] = []
+        for name in names:
+            written += files.save_adapter(self, name, folder, initial=path_initial_model_for_weight_conversion)
+        if push_to_hub:
+            repo_id = repo_id or folder.resolve().name
+            target = hub.Target(repo_id, token, private, commit_message, revision, create_pr)
+            hub.push({path.relative_to(folder).as_posix(): path for path in written}, target)
 
     def push_to_hub(
         self,
@@ -539,7 +547,8 @@ class PeftModel(nn.Module):
         """Write the adapters to a repository on the Hub, made when missing; return the address of the commit."""
         with hub.staging_folder() as folder:
             self.save_pretrained(folder, selected_adapters=selected_adapters)
-            return hub.push_folder(folder, hub.Target(repo_id, token, private, commit_message, revision, create_pr))
+            written = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+            return hub.push(written, hub.Target(repo_id, token, private, commit_message, revision, create_pr))
 
     @classmethod
     def from_pretrained(
@@ -592,7 +601,9 @@ class PeftModel(nn.Module):
         source = files.Source(model_id, subfolder, options, key_mapping, allow_pickle)
         stored = files.read_adapter(source, config)
         read = replace(stored.config, inference_mode=not is_trainable)
-        files.check_fits(model, read, stored.tensors, adapter_name, ignore_mismatched_sizes=ignore_mismatched_sizes, strict=strict)
+        files.check_fits(
+            model, read, stored.tensors, adapter_name, ignore_mismatched_sizes=ignore_mismatched_sizes, strict=strict
+        )
         peft_model = cls(model, read, adapter_name, autocast_adapter_dtype, low_cpu_mem_usage, strict=False)
         files.load_tensors(peft_model, stored.tensors, adapter_name, ignore_mismatched_sizes=ignore_mismatched_sizes)
         return peft_model
@@ -627,7 +638,14 @@ class PeftModel(nn.Module):
         stored = files.read_adapter(source)
         if adapter_name not in self.peft_config:
             read = replace(stored.config, inference_mode=not is_trainable)
-            files.check_fits(self.get_base_model(), read, stored.tensors, adapter_name, ignore_mismatched_sizes=ignore_mismatched_sizes, strict=strict)
+            files.check_fits(
+                self.get_base_model(),
+                read,
+                stored.tensors,
+                adapter_name,
+                ignore_mismatched_sizes=ignore_mismatched_sizes,
+                strict=strict,
+            )
             self._add(adapter_name, read, low_cpu_mem_usage, autocast_adapter_dtype, strict=False)
         result = files.load_tensors(self, stored.tensors, adapter_name, ignore_mismatched_sizes=ignore_mismatched_sizes)
         if not is_trainable:
@@ -678,8 +696,8 @@ def get_peft_model(
         model = model.get_base_model()
     if adapted := inject.names_of(model):
         warnings.warn(
-            f"This model has adapters already: {adapted}. One of the same name is replaced, the others stay. To add one use "
-            "model.add_adapter(name, config); to start afresh call model.unload() first.",
+            f"This model has adapters already: {adapted}. One of the same name is replaced, the others stay. To add "
+            "one use model.add_adapter(name, config); to start afresh call model.unload() first.",
             PeftWarning,
             stacklevel=2,
         )

@@ -1,9 +1,10 @@
 """The arithmetic of an adapted layer: `W x + scaling * B A x`, and its gradients, without waste.
 
-A `LinearMap` says how one kind of weight is applied to an input and what the two gradients of that are. `AdaptedProduct`
-combines a frozen weight with a pair of factors in one autograd node. Against the textbook composition it keeps the
-input once instead of three times, adds the low-rank part in place, draws cheap dropout masks, skips whatever gradient
-nobody asked for, and uses `W + scaling * B A` as one weight where that is fewer operations.
+A `LinearMap` says how one kind of weight is applied to an input and what the two gradients of that are.
+`AdaptedProduct` combines a frozen weight with a pair of factors in one autograd node. Against the textbook
+composition it keeps the input once instead of three times, adds the low-rank part in place, draws cheap dropout
+masks, skips whatever gradient nobody asked for, and uses `W + scaling * B A` as one weight where that is fewer
+operations.
 """
 
 from __future__ import annotations
@@ -180,8 +181,8 @@ def compose(a: Tensor, b: Tensor, weight: Tensor, factor: float, *, onto: Tensor
 def merging_pays(maps: Maps, x: Tensor, weight: Tensor) -> bool:
     """Whether `W + scaling B A` as one weight is less work than two thin products beside `W`.
 
-    Building it costs `out * in * r` twice (again for the backward pass); it saves `r * (in + out)` for each position. In
-    half precision the sum would be rounded to the base's few bits and small changes lost, so there it never pays.
+    Building it costs `out * in * r` twice (again for the backward pass); it saves `r * (in + out)` for each position.
+    In half precision the sum would be rounded to the base's few bits and small changes lost, so there it never pays.
     """
     if not maps.composes or weight.dtype not in (torch.float32, torch.float64):
         return False
@@ -246,7 +247,11 @@ class AdaptedProduct(torch.autograd.Function):
 
 def fused_product_works_here() -> bool:
     """Whether custom autograd nodes can run now: not while tracing, exporting or inside `torch.func` transforms."""
-    return not (torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active())
+    return not (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+        or torch._C._are_functorch_transforms_active()
+    )
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
 """Several adapters in one batch: each sample says which adapter it goes through.
 
-The choice travels beside the call, in a context variable, because it has to reach every adapted layer without changing a
-single signature on the way.
+The choice travels beside the call, in a context variable, because it has to reach every adapted layer without
+changing a single signature on the way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -38,8 +38,8 @@ class Route:
         if size % count or (size != count and x.dim() > 2 and count in x.shape[:2]):
             raise RoutingError(
                 f"adapter_names has {count} entries, but an adapted layer sees an input of shape {tuple(x.shape)}, "
-                "whose first dimension is no multiple of that or does not count samples. Give one name per sample, to a "
-                "model whose layers keep the batch in front."
+                "whose first dimension is no multiple of that or does not count samples. Give one name per sample, to "
+                "a model whose layers keep the batch in front."
             )
         key = (size, x.device)
         if key not in self._rows:
@@ -61,7 +61,7 @@ def current() -> Route | None:
 
 
 @contextmanager
-def following(names: Sequence[str]) -> Iterator[None]:
+def following(names: Sequence[str]) -> Generator[None]:
     """Route every adapted layer that runs inside by these names, one per sample."""
     token = _current.set(Route(names))
     try:

@@ -76,8 +76,8 @@ class ModulesToSaveWrapper(AuxiliaryTrainingWrapper):
         both = [n for n in names if n in self.modules_to_save]
         if len(both) > 1:
             raise AdapterError(
-                f"The adapters {both} each bring their own {type(self.original_module).__name__} (modules_to_save); only "
-                "one of them can be active."
+                f"The adapters {both} each bring their own {type(self.original_module).__name__} (modules_to_save); "
+                "only one of them can be active."
             )
 
     def set_adapter(self, adapter_names: str | Sequence[str], inference_mode: bool = False) -> None:

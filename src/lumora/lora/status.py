@@ -63,7 +63,9 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
 
 def layer_status(model: nn.Module) -> list[TunerLayerStatus]:
     """The status of every adapted layer, in the model's order."""
-    layers = [(path, m) for path, m in _inside(model).named_modules() if isinstance(m, LoraLayer | ModulesToSaveWrapper)]
+    layers = [
+        (path, m) for path, m in _inside(model).named_modules() if isinstance(m, LoraLayer | ModulesToSaveWrapper)
+    ]
     if not layers:
         raise AdapterError(f"{type(model).__name__} has no adapted layers.")
     return [_one_layer(path, layer) for path, layer in layers]
@@ -97,9 +99,12 @@ _SAVED = "ModulesToSaveWrapper"
 
 
 def _one_layer(path: str, layer: inject.Wrapper) -> TunerLayerStatus:
-    parameters = {
+    parameters: dict[str, list[nn.Parameter]] = {
         n: list(layer.parameters_of(n) if isinstance(layer, LoraLayer) else layer.modules_to_save[n].parameters())
         for n in inject.held(layer)
+    }
+    trained: dict[str, bool | Irregular] = {
+        n: _common([p.requires_grad for p in ps] or [False]) for n, ps in parameters.items()
     }
     return TunerLayerStatus(
         name=path,
@@ -107,7 +112,7 @@ def _one_layer(path: str, layer: inject.Wrapper) -> TunerLayerStatus:
         enabled=not layer.disable_adapters,
         active_adapters=layer.active_adapters,
         merged_adapters=layer.merged_adapters if isinstance(layer, LoraLayer) else [],
-        requires_grad={n: _common([p.requires_grad for p in ps] or [False]) for n, ps in parameters.items()},
+        requires_grad=trained,
         available_adapters=list(parameters),
         devices={n: sorted({p.device.type for p in ps}) for n, ps in parameters.items()},
     )

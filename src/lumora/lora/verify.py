@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from lumora.lora.layers import LoraLayer
 
 @dataclass
 class Report:
-    """What `verify` found, by the paths of the layers. `ok` when every adapter was reached, learns, and merges exactly."""
+    """What `verify` found, by paths. `ok` when every adapter was reached, learns, and merges to the same output."""
 
     checked: int = 0
     not_reached: list[str] = field(default_factory=list[str])
@@ -118,7 +118,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 @contextmanager
-def _inputs_caught(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, tuple[Any, Any]]]:
+def _inputs_caught(layers: Mapping[str, nn.Module]) -> Generator[dict[str, tuple[Any, Any]]]:
     """Remember what each layer is first called with."""
     inputs: dict[str, tuple[Any, Any]] = {}
 
@@ -153,7 +153,7 @@ def _detached(value: Any) -> Any:
 
 
 @contextmanager
-def _modes_kept(model: nn.Module) -> Iterator[None]:
+def _modes_kept(model: nn.Module) -> Generator[None]:
     modes = {m: m.training for m in model.modules()}
     try:
         yield
@@ -163,7 +163,7 @@ def _modes_kept(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _values_kept(model: nn.Module, layers: Any) -> Iterator[None]:
+def _values_kept(model: nn.Module, layers: Any) -> Generator[None]:
     """Inside, adapters train and none of their factors is zero; afterwards everything is as before."""
     layers = list(layers)
     gradients = {p: p.grad for p in model.parameters()}

@@ -1,8 +1,8 @@
 """Adapters for `nn.MultiheadAttention`.
 
-torch's layer holds its input projections as bare tensors and may run in one native call that reads them directly, so the
-attention is computed here, from adapted projections. The output projection is an ordinary linear layer and gets an
-ordinary adapter, once.
+torch's layer holds its input projections as bare tensors and may run in one native call that reads them directly, so
+the attention is computed here, from adapted projections. The output projection is an ordinary linear layer and gets
+an ordinary adapter, once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class MultiheadAttention(LoraLayer):
     """Multi-head attention with adapters on its input projections.
 
     Factors with one packed input projection: A (r, d), B (3d, r), as in PEFT. With separate projections for queries,
-    keys and values: A (r, d + kdim + vdim), whose columns belong to the three inputs, and B (3d, r); PEFT cannot read it.
+    keys and values: A (r, d + kdim + vdim), whose columns belong to the three inputs, and B (3d, r); PEFT cannot read
+    it.
     """
 
     base_layer: Any
@@ -44,14 +45,15 @@ class MultiheadAttention(LoraLayer):
         # The base is not called while adapters count, but hooks that users put on it are.
         for name in _HOOKS:
             setattr(self, name, getattr(base_layer, name))
-        d: int = base_layer.embed_dim  # type: ignore[assignment]
+        d: int = self.base_layer.embed_dim
         outputs = [slice(i * d, (i + 1) * d) for i in range(3)]
         self.batch_dimension = 0 if base_layer.batch_first else 1
         if base_layer._qkv_same_embed_dim:
             self.whole = Site("in_proj_weight", "in_proj_bias")
             self.sites = tuple(Site("in_proj_weight", "in_proj_bias", rows=rows, outputs=rows) for rows in outputs)
             return
-        ends = (d, d + base_layer.kdim, d + base_layer.kdim + base_layer.vdim)
+        kdim, vdim = self.base_layer.kdim, self.base_layer.vdim
+        ends = (d, d + kdim, d + kdim + vdim)
         self.whole = None
         self.sites = tuple(
             Site(f"{name}_proj_weight", "in_proj_bias", outputs=rows, columns=slice(start, end))
@@ -90,7 +92,7 @@ class MultiheadAttention(LoraLayer):
     def up(self, h: Tensor, b: Tensor, bias: Tensor | None, site: Site) -> Tensor:
         return F.linear(h, b, bias)
 
-    def adapted(
+    def adapted(  # type: ignore[override] - attention has three inputs and two outputs
         self,
         query: Tensor,
         key: Tensor,
@@ -107,7 +109,9 @@ class MultiheadAttention(LoraLayer):
             raise RuntimeError("is_causal=True is a hint about attn_mask; give the attn_mask as well.")
         q, k, v = self._projected(query, key, value, batched)  # (B, L, d), (B, S, d), (B, S, d)
         k, v, extra = self._with_extra_positions(k, v)
-        q, k, v = (t.unflatten(-1, (base.num_heads, base.head_dim)).transpose(1, 2) for t in (q, k, v))  # (B, H, L, d/H)
+        q, k, v = (
+            t.unflatten(-1, (base.num_heads, base.head_dim)).transpose(1, 2) for t in (q, k, v)
+        )  # (B, H, L, d/H)
         mask = _combined_mask(attn_mask, key_padding_mask, q, extra)
         p = base.dropout if self.training else 0.0
         weights = None

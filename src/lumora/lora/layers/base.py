@@ -1,7 +1,7 @@
 """What every adapted layer does, written once.
 
-A layer kind (`linear.py`, `conv.py`, ...) supplies the shapes of its two factors and the products that apply them. Adding,
-removing, activating, scaling, merging and the forward pass are here, for all kinds.
+A layer kind (`linear.py`, `conv.py`, ...) supplies the shapes of its two factors and the products that apply them.
+Adding, removing, activating, scaling, merging and the forward pass are here, for all kinds.
 """
 
 from __future__ import annotations
@@ -311,7 +311,7 @@ class LoraLayer(nn.Module, BaseTunerLayer):
             raise MergeError(problem)
         deltas: dict[str, Tensor] = {}
         for site in self.merge_sites():
-            weight = self._unmerged.get(site.weight, getattr(self.base_layer, site.weight)).detach()
+            weight = self._original(site.weight).detach()
             wide = torch.promote_types(weight.dtype, torch.float32)
             update = self.update_matrix(name, site).to(wide)
             if self.adapters[name].use_dora:
@@ -325,6 +325,10 @@ class LoraLayer(nn.Module, BaseTunerLayer):
         """Sites that together cover every weight once."""
         return self.sites
 
+    def _original(self, weight: str) -> Tensor:
+        """A weight of the base as it is without anything merged into it."""
+        return self._unmerged[weight] if weight in self._unmerged else getattr(self.base_layer, weight)
+
     def _stretch(self, name: str, site: Site, scaling: float | Tensor) -> Tensor:
         """DoRA's magnitude over the length of each output's row of `W + update`; the length carries no gradient."""
         with torch.no_grad():
@@ -335,8 +339,7 @@ class LoraLayer(nn.Module, BaseTunerLayer):
     def output_lengths(self, factors: tuple[Tensor, Tensor], site: Site, scaling: float | Tensor) -> Tensor:
         """The length of each output's row of `W + scaling B A`."""
         a, b = self.factor_matrices(factors[0][:, site.columns] if site.columns != ALL else factors[0], factors[1])
-        weight = self._unmerged.get(site.weight, getattr(self.base_layer, site.weight))
-        matrix = self.as_matrix(weight)[site.rows]
+        matrix = self.as_matrix(self._original(site.weight))[site.rows]
         return torch.linalg.vector_norm(matrix + (scaling * (b[site.outputs] @ a)).to(matrix.dtype), dim=1)
 
     # --- adding, removing, choosing -------------------------------------------------------------------------------
@@ -469,16 +472,18 @@ class LoraLayer(nn.Module, BaseTunerLayer):
         totals: dict[str, Tensor] = {}
         for name in names:
             for weight, delta in self.delta_weights(name).items():
-                start = totals.get(weight, getattr(self.base_layer, weight).detach().to(delta.dtype))
-                totals[weight] = start + delta
+                if weight not in totals:
+                    totals[weight] = getattr(self.base_layer, weight).detach().to(delta.dtype)
+                totals[weight] = totals[weight] + delta
             for site in self.merge_sites():
                 bias = self.site_factors(name, site)[2]
                 if bias is not None:
                     base_bias = getattr(self.base_layer, site.bias)
                     if base_bias is None:
                         raise MergeError("lora_bias cannot be merged into a layer that has no bias.")
-                    start = totals.get(site.bias, base_bias.detach())
-                    totals[site.bias] = start + bias.detach() * self.adapters[name].scaling
+                    if site.bias not in totals:
+                        totals[site.bias] = base_bias.detach()
+                    totals[site.bias] = totals[site.bias] + bias.detach() * self.adapters[name].scaling
         return {weight: value.detach().to(getattr(self.base_layer, weight).dtype) for weight, value in totals.items()}
 
     def unmerge(self) -> None:

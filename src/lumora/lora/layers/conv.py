@@ -1,7 +1,7 @@
 """Adapters for convolutions of one, two and three dimensions, transposed or not.
 
-The first factor is a convolution of the base's own geometry into r channels, not grouped; the second mixes those channels
-pixel by pixel, in the base's groups.
+The first factor is a convolution of the base's own geometry into r channels, not grouped; the second mixes those
+channels pixel by pixel, in the base's groups.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ class Embedding(LoraLayer):
 
     @classmethod
     def unsuitable(cls, base_layer: nn.Module) -> str | None:
-        if base_layer.max_norm is not None:
+        if getattr(base_layer, "max_norm", None) is not None:
             return "it has max_norm, which rewrites its weight in every forward pass; set max_norm=None"
         return None
 
