@@ -1,0 +1,127 @@
+"""How each library's models are built, by the name that they have there."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lumora.errors import LumoraError
+from lumora.models import places
+from lumora.models.similar import nearest
+
+
+def transformers_model(name: str, *, meta: bool) -> nn.Module:
+    """Build a model of transformers from a local folder or a repository on the Hub. Code in it is never run."""
+    import transformers
+
+    config_file = places.find(name, places.MODEL_CONFIG)
+    try:
+        config: Any = transformers.AutoConfig.from_pretrained(config_file.parent, trust_remote_code=False)
+        cls = _architecture(config)
+        if meta:
+            return _on_meta(lambda: _model(cls._from_config(config), name))
+        where = config_file.parent if Path(name).is_dir() else name
+        return _model(cls.from_pretrained(where, trust_remote_code=False), name)
+    except (ValueError, OSError, ImportError) as error:
+        raise LumoraError(
+            f"{name!r} is no model that transformers {transformers.__version__} can build: {error}"
+        ) from error
+
+
+def timm_model(name: str, *, meta: bool) -> nn.Module:
+    """Build a model of timm, by its name with or without the tag of its weights."""
+    import timm
+
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        raise LumoraError(f"timm has no model {architecture!r}{nearest(architecture, timm.list_models(), 'timm/')}.")
+    tagged: list[str] = timm.list_pretrained(f"{architecture}.*")
+    if tag and name not in tagged:
+        raise LumoraError(f"timm's {architecture!r} has no weights {tag!r}{nearest(name, tagged, 'timm/', cutoff=0)}.")
+    if not meta:
+        try:
+            return _model(timm.create_model(name, pretrained=True), name)
+        except (OSError, RuntimeError) as error:
+            raise LumoraError(f"The weights of timm's {name!r} could not be loaded: {error}") from error
+    return _on_meta(lambda: _model(timm.create_model(name, pretrained=False), name))
+
+
+def torchvision_model(name: str, *, meta: bool) -> nn.Module:
+    """Build a model of torchvision, with its default weights."""
+    from torchvision import models
+
+    if name not in (known := models.list_models()):
+        raise LumoraError(f"torchvision has no model {name!r}{nearest(name, known, 'torchvision/')}.")
+    if not meta:
+        try:
+            return _model(models.get_model(name, weights="DEFAULT"), name)
+        except (OSError, RuntimeError) as error:
+            raise LumoraError(f"The weights of torchvision's {name!r} could not be loaded: {error}") from error
+    parameters = inspect.signature(models.get_model_builder(name)).parameters
+    # Segmentation and detection models fetch their backbone's weights unless told otherwise.
+    without = {option: None for option in ("weights", "weights_backbone") if option in parameters}
+    return _on_meta(lambda: _model(models.get_model(name, **without), name))
+
+
+def python_model(name: str, *, meta: bool) -> nn.Module:
+    """Call a function, or a class, that takes no arguments and returns a model: `package.module:factory`."""
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise LumoraError(f"'python:{name}' must name a function in a module: python:package.module:function.")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name + ".").startswith(error.name + "."):
+            raise LumoraError(f"{module_name!r} needs {error.name!r}, which is not installed.") from error
+        raise LumoraError(f"There is no module {error.name!r} here or among the installed ones.") from error
+    factory = getattr(module, attribute, None)
+    if isinstance(factory, nn.Module):
+        return factory
+    if not callable(factory):
+        public = [n for n in vars(module) if not n.startswith("_")]
+        raise LumoraError(f"{module_name!r} has no function {attribute!r}{nearest(attribute, public)}.")
+    if needed := _needed_arguments(factory):
+        raise LumoraError(f"'python:{name}' must work without arguments, but needs {', '.join(needed)}.")
+    return _on_meta(lambda: _model(factory(), name)) if meta else _model(factory(), name)
+
+
+def _architecture(config: Any) -> Any:
+    """The class that a checkpoint was saved from, or the bare model of its architecture."""
+    import transformers
+
+    for name in config.architectures or ():
+        cls = getattr(transformers, name, None)
+        # The name comes from a file that anybody may have written.
+        if isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel):
+            return cls
+    return transformers.MODEL_MAPPING[type(config)]
+
+
+def _on_meta(make: Callable[[], nn.Module]) -> nn.Module:
+    """Build without memory for weights; with it, where a constructor computes with them."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except (NotImplementedError, RuntimeError):
+        return make()
+
+
+def _model(made: Any, name: str) -> nn.Module:
+    if not isinstance(made, nn.Module):
+        raise LumoraError(f"{name!r} gives a {type(made).__name__}; a torch.nn.Module is needed.")
+    return made
+
+
+def _needed_arguments(factory: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except ValueError:
+        return []
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in optional]

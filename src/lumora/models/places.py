@@ -1,0 +1,91 @@
+"""Where a model or an adapter lies: in a folder here, in the Hub's cache, or on the Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lumora.errors import HubError, LumoraError
+from lumora.lora import files, hub
+from lumora.models.similar import in_libraries, nearest
+
+MODEL_CONFIG = "config.json"
+ADAPTER_CONFIG = files.CONFIG
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a folder or repository holds an adapter; if not, it holds a model."""
+    return find(name, ADAPTER_CONFIG, MODEL_CONFIG).name == ADAPTER_CONFIG
+
+
+def find(name: str, *wanted: str) -> Path:
+    """The local path of the first of these files that a folder or a repository has.
+
+    A cached copy is taken as it is; nothing is asked of the network then.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _in_folder(folder, wanted)
+    _check_looks_like_repository(name, folder)
+    return _cached(name, wanted) or _fetched(name, wanted)
+
+
+def _in_folder(folder: Path, wanted: tuple[str, ...]) -> Path:
+    for file in wanted:
+        if (folder / file).is_file():
+            return folder / file
+    inside = sorted(path.parent.name for path in folder.glob(f"*/{ADAPTER_CONFIG}"))
+    hint = f" It holds adapters in folders of their own: {', '.join(inside)}; name one of those." if inside else ""
+    raise LumoraError(f"The folder {str(folder)!r} has no {' and no '.join(wanted)}.{hint}")
+
+
+def _check_looks_like_repository(name: str, folder: Path) -> None:
+    if folder.exists():
+        raise LumoraError(f"{name!r} is a file; give the folder that holds it.")
+    here = name.startswith((".", "/", "~")) or ("/" in name and folder.parent.is_dir())
+    if name.count("/") == 1 and not here:
+        return
+    siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+    if "/" in name:
+        hint = nearest(folder.name, siblings, f"{folder.parent}/")
+    else:
+        hint = in_libraries(name, siblings)
+    raise LumoraError(
+        f"There is no folder {name!r}{hint}. A repository on the Hub is called user/name; other models go by "
+        "timm/NAME, torchvision/NAME or python:package.module:function."
+    )
+
+
+def _cached(name: str, wanted: tuple[str, ...]) -> Path | None:
+    import huggingface_hub
+
+    for file in wanted:
+        try:
+            path = huggingface_hub.try_to_load_from_cache(name, file)
+        except ValueError:
+            return None  # no name for a repository: `_fetched` says so
+        if isinstance(path, str):
+            return Path(path)
+    return None
+
+
+def _fetched(name: str, wanted: tuple[str, ...]) -> Path:
+    try:
+        # The last first: when the Hub cannot be reached, the message names the more common file.
+        found = {file: hub.fetch(name, file, hub.HubOptions(), required=False) for file in reversed(wanted)}
+    except HubError as error:
+        cached = nearest(name, _cached_repositories())
+        raise HubError(f"{error}{cached and ' Cached is something similar' + cached + '.'}") from error
+    for file in wanted:
+        if path := found[file]:
+            return path
+    raise LumoraError(f"The repository {name!r} has no {' and no '.join(wanted)}.")
+
+
+def _cached_repositories() -> list[str]:
+    import huggingface_hub
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        return [repository.repo_id for repository in huggingface_hub.scan_cache_dir().repos]
+    except CacheNotFound:
+        return []
