@@ -1,0 +1,58 @@
+"""The program `lumora`: its commands, and how it ends.
+
+It ends with 0 when the work is done, 1 when it failed and 2 when it was called wrongly. Results go to the standard
+output, everything else to the standard error, and a traceback is shown with `--debug` only.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from lumora.cli import inspect
+from lumora.errors import LumoraError
+
+app = typer.Typer(
+    name="lumora",
+    help="Adapt pretrained vision models to your own pictures with LoRA.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help comes up in half the time
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("inspect")(inspect.command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"lumora {version('lumora')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+def main() -> None:
+    """Run the program and end it with 0, 1 or 2."""
+    # Read before the commands are parsed, so that a failure to parse can be looked into as well.
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except Exception as error:
+        if debug:
+            raise
+        unexpected = not isinstance(error, LumoraError)
+        text = f"{type(error).__name__}: {error}. Add --debug for the traceback." if unexpected else str(error)
+        typer.echo(f"error: {text}", err=True)
+        sys.exit(1)

@@ -1,0 +1,55 @@
+"""How results look: facts and tables for people, JSON for machines. Results go to the standard output, notes do not."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import typer
+
+
+def json(value: Mapping[str, Any]) -> None:
+    """Write one JSON object."""
+    typer.echo(json_module.dumps(value, indent=2))
+
+
+def facts(values: Mapping[str, str]) -> None:
+    """Write one line for each fact."""
+    for name, value in values.items():
+        typer.echo(f"{name + ':':<18} {value}")
+
+
+def note(text: str) -> None:
+    """Tell something about the result, beside it."""
+    typer.echo(f"note: {text}", err=True)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[str] = ()) -> None:
+    """Write a table, as wide as the terminal; whole when the output goes elsewhere."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in head:
+        made.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*map(Text, row))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(made)
+
+
+def size(n_bytes: int) -> str:
+    """A size for people.
+
+    >>> size(512), size(2_596_000)
+    ('512 B', '2.6 MB')
+    """
+    number, unit = float(n_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if number < 1000:
+            break
+        number, unit = number / 1000, larger
+    return f"{n_bytes} B" if unit == "B" else f"{number:.1f} {unit}"

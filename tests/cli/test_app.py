@@ -1,0 +1,61 @@
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from lumora.cli import app, main
+from lumora.errors import LumoraError
+
+HEAVY = ("torch", "torchvision", "transformers", "timm", "numpy", "rich", "huggingface_hub")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["inspect", "--help"], ["--version"]])
+def test_main__help_and_version_import_nothing_heavy(arguments):
+    program = (
+        "import sys, atexit\n"
+        f"atexit.register(lambda: print(sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr))\n"
+        "from lumora.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == (0, "[]")
+
+
+def test_main__help_names_every_command(lumora):
+    assert "inspect" in lumora("--help").out
+
+
+def test_main__version(lumora):
+    assert lumora("--version").out.strip() == f"lumora {version('lumora')}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["inspect"], ["inspec", "x"], ["inspect", "x", "--rank", "0"], ["inspect", "x", "--rank", "many"], ["--so"]],
+)
+def test_main__misuse_ends_with_2_and_says_how_to_use_it(lumora, arguments):
+    ended = lumora(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert "Usage: " in ended.err
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            LumoraError("The folder is empty; put pictures into it."),
+            "error: The folder is empty; put pictures into it.",
+        ),
+        (KeyError("label"), "error: KeyError: 'label'. Add --debug for the traceback."),
+    ],
+)
+def test_main__failure_ends_with_1_and_one_message(lumora, monkeypatch, error, expected):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(app, "app", fail)
+    ended = lumora("inspect", "x")
+    assert (ended.code, ended.out, ended.err.strip()) == (1, "", expected)
+    monkeypatch.setattr(sys, "argv", ["lumora", "inspect", "x", "--debug"])
+    with pytest.raises(type(error)):
+        main()
