@@ -1,19 +1,22 @@
 """PEFT's files: the only place that knows their names, keys and JSON.
 
-An adapter is a folder with `adapter_config.json` and `adapter_model.safetensors`. Everything is read and checked before a
-model is touched, and written to a temporary name before it takes its place.
+An adapter is a folder with `adapter_config.json` and `adapter_model.safetensors`. Everything is read and checked
+before a model is touched, and written to a temporary name before it takes its place.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import json
 import os
 import re
-import tempfile
+import secrets
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,15 +25,17 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lumora.errors import AdapterFileError, AdapterShapeError, ConfigError, LumoraWarning, PeftWarning
-from lumora.lora import hub, inject, renamed
-from lumora.lora.config import LoraConfig
+from lumora.errors import AdapterFileError, AdapterShapeError, ConfigError, LumoraError, LumoraWarning, PeftWarning
+from lumora.lora import hub, inject, padding, renamed
+from lumora.lora.adapter import Parts
+from lumora.lora.config import LoraConfig, PeftConfig
 from lumora.lora.layers import ConvTranspose, LoraLayer, MultiheadAttention
 from lumora.lora.saved import ModulesToSaveWrapper
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 PICKLE = "adapter_model.bin"
+CARD = "README.md"
 PREFIX = "base_model.model."
 DEFAULT = "default"
 FORMAT_VERSION = "0.21.2"
@@ -74,89 +79,125 @@ class Slot:
     name: str
     path: str
     """The tensor's key in the whole model's state dict."""
+    device: torch.device | None = None
+    """Where a tensor without storage gets it; where the given values are, when not said."""
+    window: padding.Window | None = None
+    """The part that counts, of a factor with room for more ranks."""
 
     @property
     def tensor(self) -> Tensor:
         """What lies there now."""
-        return getattr(self.owner, self.name)
+        return self.read(getattr(self.owner, self.name))
+
+    def read(self, whole: Tensor) -> Tensor:
+        """The part of a tensor in this place that counts."""
+        return whole if self.window is None else self.window.read(whole)
 
     def fill(self, value: Tensor) -> None:
         """Put a tensor there; one that has no storage yet (meta) gets it now."""
-        here = self.tensor
+        here: Tensor = getattr(self.owner, self.name)
+        if self.window is not None:
+            self.window.write(here.data, value)
+            return
         if here.device.type != "meta":
             here.data.copy_(value)
             return
-        value = value.to(here.dtype).clone()
-        setattr(self.owner, self.name, nn.Parameter(value, here.requires_grad) if isinstance(here, nn.Parameter) else value)
+        value = value.to(self.device or value.device, here.dtype, copy=True)
+        setattr(
+            self.owner, self.name, nn.Parameter(value, here.requires_grad) if isinstance(here, nn.Parameter) else value
+        )
 
 
-# --- the configuration ----------------------------------------------------------------------------------------------------
+# --- the configuration ------------------------------------------------------------------------------------------------
 
 
 def read_config(
     where: str | os.PathLike[str], *, subfolder: str | None = None, options: hub.HubOptions | None = None
 ) -> LoraConfig:
     """Read `adapter_config.json` of a folder or of a repository on the Hub."""
-    path = _locate(Source(where, subfolder, options or hub.HubOptions()), CONFIG)
+    source = Source(where, subfolder, options or hub.HubOptions())
+    path = _locate(source, CONFIG)
     if path is None:
-        raise AdapterFileError(f"Can't find {CONFIG!r} at {str(where)!r}; expected the folder of a saved adapter.")
+        raise AdapterFileError(
+            f"Can't find {CONFIG!r} at {str(where)!r}; expected the folder of a saved adapter.{_elsewhere(source)}"
+        )
     return parse_config(path)
 
 
 def parse_config(path: Path) -> LoraConfig:
     """Read a configuration file, refusing by name what it asks for that Lumora does not do."""
-    if path.stat().st_size > _MOST_JSON:
-        raise AdapterFileError(f"{path} is {path.stat().st_size:,} bytes; a configuration is a few kilobytes.")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise AdapterFileError(f"{path} is not JSON: {error}. Save the adapter again, or copy the file anew.") from error
-    if not isinstance(values, dict) or "peft_type" not in values:
+    values = _read_json(path)
+    if "peft_type" not in values:
         raise AdapterFileError(f"{path} holds no adapter configuration: it must be an object with a 'peft_type'.")
     ours = values.pop(_OURS, None)
     if isinstance(ours, dict) and "batch_norm" in ours:
         values["batch_norm"] = ours["batch_norm"]
     if values["peft_type"] != "LORA":
-        raise AdapterFileError(f"{path} is a {values['peft_type']!r} adapter; Lumora reads LORA adapters.")
+        raise AdapterFileError(f"{path} is a {_short(values['peft_type'])} adapter; Lumora reads LORA adapters.")
     known = {f.name for f in dataclasses.fields(LoraConfig)}
     defaults = LoraConfig.unsupported_defaults
     foreign = {k: v for k, v in values.items() if k not in known and k != "runtime_config"}
     refused = {k: v for k, v in foreign.items() if (v != defaults[k] if k in defaults else bool(v))}
     if refused:
-        listed = ", ".join(f"{k}={json.dumps(v)[:60]}" for k, v in sorted(refused.items()))
+        listed = ", ".join(f"{k}={_short(v)}" for k, v in sorted(refused.items()))
         raise AdapterFileError(f"{path} uses what Lumora does not support: {listed}. It cannot be loaded faithfully.")
     try:
         return LoraConfig(**{k: v for k, v in values.items() if k in known})
-    except (ConfigError, TypeError, ValueError, AttributeError) as error:
+    except (ConfigError, TypeError) as error:
         raise AdapterFileError(f"{path}: {error}") from error
 
 
-def write_config(config: LoraConfig, folder: str | os.PathLike[str], *, ours: Mapping[str, Any] | None = None) -> None:
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        size = path.stat().st_size
+        text = path.read_bytes() if size <= _MOST_JSON else b""
+    except OSError as error:
+        raise AdapterFileError(f"{path} cannot be read: {error.strerror}.") from error
+    if size > _MOST_JSON:
+        raise AdapterFileError(f"{path} is {size:,} bytes; a configuration is a few kilobytes.")
+    try:
+        values = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise AdapterFileError(f"{path} is not JSON: {error}. Save the adapter again, or copy it anew.") from error
+    if not isinstance(values, dict):
+        raise AdapterFileError(f"{path} holds no adapter configuration: it must be an object with a 'peft_type'.")
+    return values
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def write_config(config: PeftConfig, folder: str | os.PathLike[str]) -> None:
     """Write `adapter_config.json` as PEFT does: every field, sorted, two spaces."""
+    _write_together(Path(folder), {CONFIG: _text_writer(_config_text(config, {}))})
+
+
+def _config_text(config: PeftConfig, ours: Mapping[str, Any]) -> str:
     values = {**config.unsupported_defaults, **config.to_dict(), "inference_mode": True}
     values["peft_version"] = FORMAT_VERSION
-    batch_norm = values.pop("batch_norm")
-    extra = dict(ours or {})
+    batch_norm = values.pop("batch_norm", "frozen")
+    extra = dict(ours)
     if batch_norm != "frozen":
         extra["batch_norm"] = batch_norm
     if extra:
         values[_OURS] = extra
-    text = json.dumps(values, indent=2, sort_keys=True)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    _replace(Path(folder) / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
+    return json.dumps(values, indent=2, sort_keys=True)
 
 
 def model_config(model: nn.Module) -> dict[str, Any]:
     """The base's own configuration as a dictionary."""
     config = getattr(model, "config", None)
-    if callable(to_dict := getattr(config, "to_dict", None)):
+    to_dict: Callable[[], dict[str, Any]] | None = getattr(config, "to_dict", None)
+    if to_dict is not None:
         return to_dict()
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         return dataclasses.asdict(config)
     return config if isinstance(config, dict) else {"model_type": "custom"}
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------------
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def read_adapter(source: Source, config: LoraConfig | None = None) -> Stored:
@@ -164,12 +205,13 @@ def read_adapter(source: Source, config: LoraConfig | None = None) -> Stored:
     config = config or read_config(source.where, subfolder=source.subfolder, options=source.options)
     tensors = _read_tensors(source)
     for pattern, replacement in (source.key_mapping or {}).items():
-        tensors = {re.sub(pattern, replacement, key): value for key, value in tensors.items()}
-    tensors = {key if key.startswith(PREFIX) else PREFIX + key: value for key, value in tensors.items()}
+        tensors = _with_keys(tensors, partial(re.sub, pattern, replacement))
+    tensors = _with_keys(tensors, _prefixed)
     if any(".base_layer.out_proj.lora_A" in key for key in tensors) and not _counts_attention_once(source):
         warnings.warn(
-            f"{source.where}: PEFT adds the update of an nn.MultiheadAttention's output projection twice when it runs such "
-            "an adapter. Lumora adds it once, as the adapter's definition says, so outputs differ from those in training.",
+            f"{source.where}: PEFT adds the update of an nn.MultiheadAttention's output projection twice when it runs "
+            "such an adapter. Lumora adds it once, as the adapter's definition says, so outputs differ from those in "
+            "training.",
             LumoraWarning,
             stacklevel=3,
         )
@@ -189,7 +231,7 @@ def read_tensors_of_file(path: Path) -> dict[str, Tensor]:
 def _read_tensors(source: Source) -> dict[str, Tensor]:
     if (path := _locate(source, WEIGHTS)) is not None:
         return read_tensors_of_file(path)
-    path = _locate(source, PICKLE)
+    path = _locate(source, PICKLE, download=source.allow_pickle)
     if path is None:
         raise AdapterFileError(f"{source.where} has a configuration but no {WEIGHTS}; the adapter was not saved whole.")
     if not source.allow_pickle:
@@ -200,14 +242,19 @@ def _read_tensors(source: Source) -> dict[str, Tensor]:
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise AdapterFileError(f"{path} holds more than tensors, or is damaged ({error}); it was not loaded.") from error
-    if not isinstance(values, dict) or not all(isinstance(v, Tensor) for v in values.values()):
+        raise AdapterFileError(
+            f"{path} holds more than tensors, or is damaged ({error}); it was not loaded."
+        ) from error
+    if not isinstance(values, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in values.items()):
         raise AdapterFileError(f"{path} is no dictionary of tensors.")
     return values
 
 
-def _locate(source: Source, name: str) -> Path | None:
-    """The local path of an adapter's file, fetched from the Hub if need be; None when there is none."""
+def _locate(source: Source, name: str, *, download: bool = True) -> Path | None:
+    """The local path of an adapter's file, fetched from the Hub if need be; None when there is none.
+
+    With `download=False` a file on the Hub is looked for and left there.
+    """
     subfolder = source.subfolder or ""
     inside = Path(subfolder)
     if inside.is_absolute() or ".." in inside.parts:
@@ -216,18 +263,44 @@ def _locate(source: Source, name: str) -> Path | None:
     if folder.is_dir():
         path = folder / inside / name
         return path if path.is_file() else None
-    if folder.exists():
-        raise AdapterFileError(f"{folder} is a file; give the folder that holds {CONFIG} and {WEIGHTS}.")
-    return hub.fetch(str(source.where), str(inside / name), source.options, required=name == CONFIG)
+    if os.path.lexists(folder):
+        raise AdapterFileError(f"{folder} is no folder; give the one that holds {CONFIG} and {WEIGHTS}.")
+    return hub.fetch(
+        str(source.where), (inside / name).as_posix(), source.options, required=name == CONFIG, download=download
+    )
+
+
+def _elsewhere(source: Source) -> str:
+    """Where else in a folder adapters lie: all but the one called `default` have sub-folders."""
+    folder = Path(source.where)
+    found = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}")) if not source.subfolder else []
+    return f" There are adapters in its sub-folders; give subfolder={found[0]!r} (of {found[:8]})." if found else ""
 
 
 def _counts_attention_once(source: Source) -> bool:
-    path = _locate(source, CONFIG)
-    ours = json.loads(path.read_text(encoding="utf-8")).get(_OURS) if path else None
+    try:
+        path = _locate(source, CONFIG)
+        ours = _read_json(path).get(_OURS) if path else None
+    except LumoraError:  # the caller gave a configuration in place of the file's
+        return False
     return isinstance(ours, dict) and "attention" in ours
 
 
-# --- loading into a model -----------------------------------------------------------------------------------------------------
+def _with_keys(tensors: Mapping[str, Tensor], rename: Callable[[str], str]) -> dict[str, Tensor]:
+    """The same tensors under other keys; two under one is an error, since one of them would be lost."""
+    moved: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        if (new := rename(key)) in moved:
+            raise AdapterFileError(f"Two tensors of the adapter belong to one place, {new!r}; nothing was loaded.")
+        moved[new] = value
+    return moved
+
+
+def _prefixed(key: str) -> str:
+    return key if key.startswith(PREFIX) else PREFIX + key
+
+
+# --- loading into a model ---------------------------------------------------------------------------------------------
 
 
 def check_fits(
@@ -245,30 +318,35 @@ def check_fits(
         planned = inject.plan(model, config, name, on_meta=True, strict=False)
     expected = dict(_expected(model, planned))
     given = _with_current_names(tensors, expected)
-    if not ignore_mismatched_sizes:
-        _check_sizes(given, expected)
-    if strict:
-        missing, unexpected = _difference(given, expected)
-        if missing or unexpected:
-            raise AdapterFileError(
-                f"The adapter does not fit {type(model).__name__}; nothing was loaded.\n"
-                + _listed("missing from the file", missing)
-                + _listed("without a place in the model", unexpected)
-                + "  Is this the base it was trained on? strict=False loads what fits."
-            )
+    _check(type(root_of(model)[0]).__name__, given, expected, ignore_mismatched_sizes, strict)
+
+
+def check_same_arithmetic(here: LoraConfig, read: LoraConfig, name: str) -> None:
+    """Raise if an adapter's tensors would mean something else under the configuration that it has in the model."""
+    fields = ("r", "lora_alpha", "use_rslora", "use_dora", "lora_bias", "rank_pattern", "alpha_pattern")
+    if differ := [f for f in fields if getattr(here, f) != getattr(read, f)]:
+        listed = ", ".join(f"{f} {getattr(read, f)!r} instead of {getattr(here, f)!r}" for f in differ)
+        raise AdapterFileError(
+            f"The file cannot be read into adapter {name!r}: it has {listed}. Load it under another name, or "
+            "delete the adapter first."
+        )
 
 
 def load_tensors(
-    model: nn.Module, tensors: Mapping[str, Tensor], name: str, *, ignore_mismatched_sizes: bool = False
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    name: str,
+    *,
+    ignore_mismatched_sizes: bool = False,
+    strict: bool = False,
 ) -> LoadResult:
     """Copy an adapter's tensors into a model that has an adapter of that name: all that fit, or, on error, none."""
-    slots = {key: slot for key, slot in slots_of(model, name)}
-    expected = {key: slot.tensor.shape for key, slot in slots.items()}
-    given = {key if key.startswith(PREFIX) else PREFIX + key: value for key, value in tensors.items()}
-    given = _with_current_names(given, expected)
+    slots = dict(slots_of(model, name))
+    expected = {key: slot.tensor for key, slot in slots.items()}
+    given = _with_current_names(_with_keys(tensors, _prefixed), expected)
+    _check(type(root_of(model)[0]).__name__, given, expected, ignore_mismatched_sizes, strict)
     if ignore_mismatched_sizes:
-        given = {k: v for k, v in given.items() if k not in expected or v.shape == expected[k]}
-    _check_sizes(given, expected)
+        given = {k: v for k, v in given.items() if k not in expected or v.shape == expected[k].shape}
     missing, unexpected = _difference(given, expected)
     if missing:
         warnings.warn(
@@ -284,21 +362,47 @@ def load_tensors(
     return LoadResult(missing, unexpected)
 
 
-def _check_sizes(given: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
-    wrong = [
-        f"{key}: {tuple(given[key].shape)} instead of {tuple(shape)}"
-        for key, shape in expected.items()
-        if key in given and given[key].shape != shape
+def _check(
+    model: str,
+    given: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    ignore_mismatched_sizes: bool,
+    strict: bool,
+) -> None:
+    """Raise one error that names every tensor of a file that does not fit."""
+    both = {key: (given[key], tensor) for key, tensor in expected.items() if key in given}
+    sizes = [
+        f"{key}: {tuple(new.shape)} instead of {tuple(old.shape)}"
+        for key, (new, old) in both.items()
+        if new.shape != old.shape
     ]
-    if wrong:
+    kinds = [
+        f"{key}: {new.dtype} instead of {old.dtype}"
+        for key, (new, old) in both.items()
+        if new.is_floating_point() != old.is_floating_point() or new.is_complex()
+    ]
+    if sizes and not ignore_mismatched_sizes:
         raise AdapterShapeError(
             "Tensors of the adapter have other sizes than the model's; nothing was loaded.\n"
-            + _listed("in the file", wrong)
+            + _listed("in the file", sizes)
             + "  Is this the base it was trained on? A head for another number of labels?"
+        )
+    if kinds:
+        raise AdapterFileError(
+            "Tensors of the adapter hold another kind of number than the model's; nothing was loaded.\n"
+            + _listed("in the file", kinds)
+        )
+    missing, unexpected = _difference(given, expected)
+    if strict and (missing or unexpected):
+        raise AdapterFileError(
+            f"The adapter does not fit {model}; nothing was loaded.\n"
+            + _listed("missing from the file", missing)
+            + _listed("without a place in the model", unexpected)
+            + "  Is this the base it was trained on? strict=False loads what fits."
         )
 
 
-def _difference(given: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> tuple[list[str], list[str]]:
+def _difference(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
     return [k for k in expected if k not in given], [k for k in given if k not in expected]
 
 
@@ -311,11 +415,10 @@ def _listed(what: str, lines: list[str]) -> str:
 
 def _with_current_names(tensors: Mapping[str, Tensor], expected: Mapping[str, Any]) -> dict[str, Tensor]:
     """Keys of layers that their library has renamed since, under the names they have now."""
-    moved = {key: renamed.current_name(key, expected) for key in tensors}
-    return {moved[key]: value for key, value in tensors.items()}
+    return _with_keys(tensors, lambda key: renamed.current_name(key, expected))
 
 
-# --- which tensors an adapter has ---------------------------------------------------------------------------------------------
+# --- which tensors an adapter has -------------------------------------------------------------------------------------
 
 
 def slots_of(model: nn.Module, name: str) -> Iterator[tuple[str, Slot]]:
@@ -324,8 +427,10 @@ def slots_of(model: nn.Module, name: str) -> Iterator[tuple[str, Slot]]:
     config = getattr(root, "peft_config", {}).get(name) or LoraConfig()
     for path, module in root.named_modules():
         if isinstance(module, LoraLayer) and name in module.adapters:
+            device = next((p.device for p in module.base_layer.parameters() if p.device.type != "meta"), None)
             for key, owner, attribute, inside in _layer_parts(module, name):
-                yield f"{PREFIX}{path}.{key}", Slot(owner, attribute, f"{above}{path}.{inside}")
+                window = padding.window_of(module, name, key)
+                yield f"{PREFIX}{path}.{key}", Slot(owner, attribute, f"{above}{path}.{inside}", device, window)
         elif isinstance(module, ModulesToSaveWrapper) and name in module.modules_to_save:
             for key, owner, attribute in _state(module.modules_to_save[name]):
                 inside = f"modules_to_save.{name}.{key}"
@@ -387,39 +492,44 @@ def _state(module: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
             yield key, owner, attribute
 
 
-def _expected(model: nn.Module, planned: inject.Plan) -> Iterator[tuple[str, torch.Size]]:
-    """Keys and shapes that an adapter's file has, from the plan to add it."""
+def _expected(model: nn.Module, planned: inject.Plan) -> Iterator[tuple[str, Tensor]]:
+    """Keys that an adapter's file has, each with a tensor of its shape and kind, from the plan to add it."""
     modules = dict(inject.base_modules(model))
     for target, (_, layer, parts) in zip(planned.choice.targets, planned.parts, strict=True):
         parent, _, own = target.path.rpartition(".")
-        path = f"{parent}.base_layer.{own}" if target.inner else target.path
-        if isinstance(parts.a, nn.Parameter) and isinstance(parts.b, nn.Parameter):
-            yield f"{PREFIX}{path}.lora_embedding_A", parts.a.shape
-            yield f"{PREFIX}{path}.lora_embedding_B", parts.b.shape
-        else:
-            for container, factor in (("lora_A", parts.a), ("lora_B", parts.b)):
-                for key, parameter in factor.named_parameters():  # type: ignore[union-attr]
-                    yield f"{PREFIX}{path}.{container}.{key}", parameter.shape
-        if parts.magnitude is not None:
-            yield f"{PREFIX}{path}.lora_magnitude_vector", parts.magnitude.weight.shape  # type: ignore[union-attr]
+        path = f"{PREFIX}{parent}.base_layer.{own}" if target.inner else PREFIX + target.path
+        yield from ((f"{path}.{key}", tensor) for key, tensor in _expected_parts(parts))
         bias = getattr(layer.base_layer, layer.sites[0].bias, None)
         if planned.config.bias == "lora_only" and isinstance(bias, Tensor):
-            yield f"{PREFIX}{path}.base_layer.{layer.sites[0].bias}", bias.shape
+            yield f"{path}.base_layer.{layer.sites[0].bias}", bias
     for path in planned.choice.saved:
         module = modules[path]
         original = module.original_module if isinstance(module, ModulesToSaveWrapper) else module
         for key, owner, attribute in _state(original):
-            yield f"{PREFIX}{path}.{key}", getattr(owner, attribute).shape
+            yield f"{PREFIX}{path}.{key}", getattr(owner, attribute)
     if planned.config.bias == "all":
         yield from _expected_biases(modules, planned)
     if planned.config.batch_norm == "saved":
         for path, module in modules.items():
             if isinstance(getattr(module, "running_mean", None), Tensor) and not _inside(path, planned.choice.saved):
                 for key in ("running_mean", "running_var", "num_batches_tracked"):
-                    yield f"{PREFIX}{path}.{key}", getattr(module, key).shape
+                    yield f"{PREFIX}{path}.{key}", getattr(module, key)
 
 
-def _expected_biases(modules: Mapping[str, nn.Module], planned: inject.Plan) -> Iterator[tuple[str, torch.Size]]:
+def _expected_parts(parts: Parts) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(parts.a, nn.Parameter):
+        yield "lora_embedding_A", parts.a
+    else:
+        yield from ((f"lora_A.{key}", parameter) for key, parameter in parts.a.named_parameters())
+    if isinstance(parts.b, nn.Parameter):
+        yield "lora_embedding_B", parts.b
+    else:
+        yield from ((f"lora_B.{key}", parameter) for key, parameter in parts.b.named_parameters())
+    if parts.magnitude is not None:
+        yield "lora_magnitude_vector", parts.magnitude.get_parameter("weight")
+
+
+def _expected_biases(modules: Mapping[str, nn.Module], planned: inject.Plan) -> Iterator[tuple[str, Tensor]]:
     adapted = {t.path for t in planned.choice.targets}
     inner = {t.path for t in planned.choice.targets if t.inner}
     for path, module in modules.items():
@@ -430,14 +540,14 @@ def _expected_biases(modules: Mapping[str, nn.Module], planned: inject.Plan) -> 
                 continue
             parent, _, own = path.rpartition(".")
             place = f"{parent}.base_layer.{own}" if path in inner else path
-            yield f"{PREFIX}{place}{'.base_layer' if path in adapted else ''}.{name}", parameter.shape
+            yield f"{PREFIX}{place}{'.base_layer' if path in adapted else ''}.{name}", parameter
 
 
 def _inside(path: str, parents: list[str]) -> bool:
     return any(path == p or path.startswith(p + ".") for p in parents)
 
 
-# --- writing --------------------------------------------------------------------------------------------------------------------
+# --- writing ----------------------------------------------------------------------------------------------------------
 
 
 def adapter_state_dict(
@@ -450,12 +560,13 @@ def adapter_state_dict(
     return {key: state_dict[slot.path] for key, slot in slots.items() if slot.path in state_dict}
 
 
-def save_adapter(model: nn.Module, name: str, folder: Path, *, initial: str | None = None) -> None:
-    """Write one adapter of a `PeftModel`: into `folder` itself if it is called `default`, else into its sub-folder."""
+def save_adapter(model: nn.Module, name: str, folder: Path, *, initial: str | None = None) -> list[Path]:
+    """Write one adapter of a `PeftModel`: into `folder` itself if it is called `default`, else into its sub-folder.
+
+    Returns the files that now make up the adapter.
+    """
     root, _ = root_of(model)
     config: LoraConfig = root.peft_config[name]  # type: ignore[index]
-    if folder.is_file():
-        raise AdapterFileError(f"{folder} is a file; give a folder to write the adapter to.")
     home = folder if name == DEFAULT else folder / name
     tensors = adapter_state_dict(model, name)
     if any(t.device.type == "meta" for t in tensors.values()):
@@ -466,25 +577,41 @@ def save_adapter(model: nn.Module, name: str, folder: Path, *, initial: str | No
         base_class = type(root)
         mapping = {"base_model_class": base_class.__name__, "parent_library": base_class.__module__}
         config = replace(config, auto_mapping=mapping)
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-    home.mkdir(parents=True, exist_ok=True)
-    _replace(home / WEIGHTS, lambda path: safetensors.torch.save_file(tensors, path, {"format": "pt"}))
-    write_config(config, home, ours=_what_peft_cannot_say(root, name))
-    write_card(model, home, name)
+    # A copy each: safetensors refuses tensors that share storage.
+    tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
+    writers: dict[str, _Writer] = {
+        WEIGHTS: lambda path: safetensors.torch.save_file(tensors, path, {"format": "pt"}),
+        CONFIG: _text_writer(_config_text(config, _what_peft_cannot_say(root, name))),
+    }
+    if _may_write_card(home):
+        writers[CARD] = _text_writer(_card_text(root, name))
+    _write_together(home, writers)
+    return [home / file for file in (WEIGHTS, CONFIG, CARD)]
 
 
 def write_card(model: nn.Module, folder: Path, name: str | None = None) -> None:
     """Write `README.md` beside an adapter unless somebody wrote one; a card of ours is brought up to date."""
-    from lumora.lora.card import MARK, card
-
-    path = folder / "README.md"
-    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
-        return
     root, _ = root_of(model)
     name = name or next(iter(root.peft_config))  # type: ignore[arg-type]
-    text = card(root, name, _what_peft_cannot_say(root, name))
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    if _may_write_card(folder):
+        _write_together(folder, {CARD: _text_writer(_card_text(root, name))})
+
+
+def _card_text(root: nn.Module, name: str) -> str:
+    from lumora.lora.card import card
+
+    return card(root, name, _what_peft_cannot_say(root, name))
+
+
+def _may_write_card(folder: Path) -> bool:
+    from lumora.lora.card import MARK
+
+    try:
+        return MARK.encode() in (folder / CARD).read_bytes()
+    except FileNotFoundError:
+        return True
+    except OSError:  # whatever it is, it is not ours
+        return False
 
 
 def _what_peft_cannot_say(root: nn.Module, name: str) -> dict[str, Any]:
@@ -493,7 +620,9 @@ def _what_peft_cannot_say(root: nn.Module, name: str) -> dict[str, Any]:
     layers = [(p, m) for p, m in root.named_modules() if isinstance(m, LoraLayer) and name in m.adapters]
     if any(isinstance(m, MultiheadAttention) for _, m in layers):
         ours["attention"] = "the output projection's update counts once; PEFT up to 0.21 adds it twice"
-    foreign = [p for p, m in layers if isinstance(m, ConvTranspose) or (isinstance(m, MultiheadAttention) and not m.whole)]
+    foreign = [
+        p for p, m in layers if isinstance(m, ConvTranspose) or (isinstance(m, MultiheadAttention) and not m.whole)
+    ]
     if foreign:
         ours["not_for_peft"] = f"PEFT cannot read the adapters of these layers: {', '.join(foreign)}"
     return ours
@@ -527,22 +656,41 @@ def _relative_to_start(
     return wide, config
 
 
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write beside the old file and put the new one in its place in one step, so that it is whole or not there."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+_Writer = Callable[[Path], Any]
+
+
+def _text_writer(text: str) -> _Writer:
+    return lambda path: path.write_text(text, encoding="utf-8")
+
+
+def _write_together(folder: Path, writers: Mapping[str, _Writer]) -> None:
+    """Write every file beside its old one and, only when all are on the disk, put them in place.
+
+    On any failure, or when the process is killed, the old files are as they were. Only the moment between the renames
+    is left, in which being killed leaves some old and some new.
+    """
+    temporaries: dict[Path, Path] = {}
     try:
-        write(Path(temporary))
-        Path(temporary).chmod(0o666 & ~_umask())
-        with Path(temporary).open("rb+") as file:
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, write in writers.items():
+            if (folder / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
+            temporary = folder / f".{name}.{secrets.token_hex(4)}"
+            temporaries[temporary] = folder / name
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            write(temporary)
+            temporary.chmod(mode)  # safetensors makes files that only their owner may read
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        for temporary, path in temporaries.items():
+            temporary.replace(path)
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AdapterFileError(
+            f"Nothing could be written to {folder}: {reason}. What was there is unchanged."
+        ) from error
+    finally:
+        for temporary in temporaries:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)

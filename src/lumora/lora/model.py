@@ -256,6 +256,11 @@ class LoraModel(BaseTuner):
             wrapper.enable_adapters(False)
         return self._bare()
 
+    def check_not_merged(self, name: str) -> None:
+        """Raise if an adapter is folded into the weights, where changing it would have no effect."""
+        if self._is_merged(name):
+            raise AdapterError(f"Adapter {name!r} is merged; call unmerge_adapter() before changing it.")
+
     def _is_merged(self, name: str) -> bool:
         return any(name in layer.merged_adapters for layer in inject.lora_layers(self.model))
 
@@ -647,7 +652,12 @@ class PeftModel(nn.Module):
                 strict=strict,
             )
             self._add(adapter_name, read, low_cpu_mem_usage, autocast_adapter_dtype, strict=False)
-        result = files.load_tensors(self, stored.tensors, adapter_name, ignore_mismatched_sizes=ignore_mismatched_sizes)
+        else:
+            self.base_model.check_not_merged(adapter_name)
+            files.check_same_arithmetic(self.peft_config[adapter_name], stored.config, adapter_name)
+        result = files.load_tensors(
+            self, stored.tensors, adapter_name, ignore_mismatched_sizes=ignore_mismatched_sizes, strict=strict
+        )
         if not is_trainable:
             self.base_model.set_requires_grad(adapter_name, False)
         return result
