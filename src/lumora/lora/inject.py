@@ -190,14 +190,20 @@ def _warn_about_size(choice: Choice, parts: list[tuple[nn.Module, LoraLayer, Par
         )
 
 
-def _name_problems(model: nn.Module, name: str, replacing: bool) -> list[str]:
+def name_problem(name: str) -> str | None:
+    """Why an adapter cannot have this name, which becomes that of a module and of a folder; None if it can."""
     if not name:
-        return ["the adapter's name is empty; give it one"]
-    problems: list[str] = []
-    if any(c in name for c in "./\\") or name == BASE or hasattr(nn.ModuleDict, name):
-        problems.append(
-            f"an adapter cannot be called {name!r}: no dots or slashes, not {BASE!r}, no method of a module"
+        return "the adapter's name is empty; give it one"
+    if any(c in name for c in "./\\:") or not name.isprintable() or name == BASE or hasattr(nn.ModuleDict, name):
+        return (
+            f"an adapter cannot be called {name!r}: no dots, slashes, colons or control characters, not {BASE!r}, no "
+            "method of a module"
         )
+    return None
+
+
+def _name_problems(model: nn.Module, name: str, replacing: bool) -> list[str]:
+    problems = [problem] if (problem := name_problem(name)) else []
     if not replacing and any(name in held(w) for w in wrappers(model)):
         problems.append(f"there is an adapter {name!r} already; choose another name or delete it first")
     return problems

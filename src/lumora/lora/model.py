@@ -179,6 +179,8 @@ class LoraModel(BaseTuner):
     def rename_adapter(self, old: str, new: str) -> None:
         """Give an adapter another name."""
         self.check_known([old])
+        if problem := inject.name_problem(new):
+            raise AdapterError(f"{problem[0].upper()}{problem[1:]}.")
         if new in self.peft_config:
             raise AdapterError(f"There is an adapter {new!r} already; its name cannot be given to {old!r}.")
         for wrapper in inject.wrappers(self.model):
