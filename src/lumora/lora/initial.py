@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lumora.errors import ConfigError
-from lumora.lora.adapter import Adapter, Parts
+from lumora.lora.adapter import Adapter, Magnitude, Parts
 from lumora.lora.config import LoraConfig, Start
 from lumora.lora.layers.base import LoraLayer, magnitude_for
 
@@ -35,19 +35,28 @@ def new_parts(
         a, b = layer.new_factors(adapter.r, config.lora_bias)
     residual = None
     if not on_meta:
-        residual = _start(layer, a, b, adapter, config.init_lora_weights)
+        residual = _start(layer, a, b, adapter, config.init_lora_weights, dtype)
     device = torch.device("meta") if on_meta else weight.device
     a, b = moved(a, device, dtype), moved(b, device, dtype)
     magnitude = None
     if adapter.use_dora:
-        factors = (weight_of(a).detach().to(weight.device), weight_of(b).detach().to(weight.device))
-        magnitude = magnitude_for(layer, factors, adapter.scaling).to(dtype=dtype)
+        factors = (weight_of(a).detach(), weight_of(b).detach())
+        if device.type == "meta":
+            magnitude = Magnitude(layer.per_output(torch.empty(factors[1].shape[0], device=device)))
+        else:
+            magnitude = magnitude_for(layer, factors, adapter.scaling, residual)
+        magnitude = magnitude.to(dtype=dtype)
     return Parts(adapter, a, b, config.lora_dropout, magnitude, residual)
 
 
 @torch.no_grad()
 def _start(
-    layer: LoraLayer, a: nn.Module | nn.Parameter, b: nn.Module | nn.Parameter, adapter: Adapter, start: Start
+    layer: LoraLayer,
+    a: nn.Module | nn.Parameter,
+    b: nn.Module | nn.Parameter,
+    adapter: Adapter,
+    start: Start,
+    dtype: torch.dtype,
 ) -> dict[str, Tensor] | None:
     """Fill the factors; return the base's new weights if the start changes them."""
     first, second = weight_of(a), weight_of(b)
@@ -65,6 +74,8 @@ def _start(
         nn.init.kaiming_uniform_(first, a=math.sqrt(5))
         second.zero_()
     else:
+        # Before they are filled: what the base gives up must be what the factors hold, to the last bit they have.
+        first.data, second.data = first.to(dtype), second.to(dtype)
         return _from_matrices(layer, first, second, adapter, str(start))
     return None
 
@@ -75,7 +86,8 @@ def _from_matrices(layer: LoraLayer, a: Tensor, b: Tensor, adapter: Adapter, sta
     if problem := layer.merge_problem() or ("it has several weights" if others else None):
         raise ConfigError(f"init_lora_weights={start!r} needs a layer that is one matrix: {problem}.")
     weight: Tensor = getattr(layer.base_layer, first.weight).detach()
-    matrix = layer.as_matrix(weight).float().cpu()
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    matrix = layer.as_matrix(weight).to("cpu", wide)
     if adapter.r > min(matrix.shape) and start != "orthogonal":
         raise ConfigError(
             f"init_lora_weights={start!r} takes {adapter.r} directions out of a {tuple(matrix.shape)} matrix, which "
@@ -93,7 +105,7 @@ def _from_matrices(layer: LoraLayer, a: Tensor, b: Tensor, adapter: Adapter, sta
     fill(layer, a, b, left, right)
     if start == "orthogonal":
         return None
-    rest = matrix - adapter.scaling * (left @ right)
+    rest = matrix - adapter.scaling * (left.to(b.dtype).to(wide) @ right.to(a.dtype).to(wide))
     return {first.weight: layer.from_matrix(rest.to(weight), weight)}
 
 
@@ -110,7 +122,7 @@ def _principal(matrix: Tensor, r: int, scaling: float, start: str) -> tuple[Tens
 
 
 def _orthogonal(n_out: int, n_in: int, r: int) -> tuple[Tensor, Tensor]:
-    """Factors of full rank whose product is zero: each works in its own half of an orthogonal basis."""
+    """Factors that are not zero but whose product is: each works in its own half of an orthogonal basis."""
     basis = torch.linalg.qr(torch.randn(r, r))[0]
     ours, theirs = basis[:, : r // 2], basis[:, r // 2 :]
     right = ours @ torch.randn(r // 2, n_in) / 10
@@ -120,10 +132,9 @@ def _orthogonal(n_out: int, n_in: int, r: int) -> tuple[Tensor, Tensor]:
 
 def fill(layer: LoraLayer, a: Tensor, b: Tensor, left: Tensor, right: Tensor) -> None:
     """Write matrices (outputs, r) and (r, inputs) into factors of the layer's own shapes."""
-    view_a, view_b = layer.factor_matrices(a, b)
-    assert view_a.data_ptr() == a.data_ptr() and view_b.data_ptr() == b.data_ptr()
-    view_a.copy_(right.view(view_a.shape))
-    view_b.copy_(left.view(view_b.shape))
+    first = layer.first_factor_view(a)
+    first.copy_(right.reshape(first.shape))
+    b.copy_(left.reshape(b.shape))
 
 
 def weight_of(factor: nn.Module | nn.Parameter) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from lumora.lora.dropout import dropped, keep_mask, keep_probability
 
@@ -86,7 +87,7 @@ class Pointwise:
         y = torch.bmm(matrix.expand(x.shape[0], -1, -1), x.flatten(2))
         if bias is not None:
             y = y.add_(bias[:, None])
-        return y.view(x.shape[0], -1, *x.shape[2:])
+        return y.view(x.shape[0], len(matrix), *x.shape[2:])
 
     def add(self, total: Tensor, x: Tensor, weight: Tensor, factor: float) -> None:
         matrix = weight.flatten(1)
@@ -246,9 +247,10 @@ class AdaptedProduct(torch.autograd.Function):
 
 
 def fused_product_works_here() -> bool:
-    """Whether custom autograd nodes can run now: not while tracing, exporting or inside `torch.func` transforms."""
+    """Whether custom autograd nodes can run now: not while tracing, exporting, in `torch.func` or forward mode."""
     return not (
         torch.compiler.is_compiling()
+        or forward_ad._current_level >= 0
         or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         or torch._C._are_functorch_transforms_active()
     )

@@ -86,6 +86,9 @@ class MultiheadAttention(LoraLayer):
     def base_product(self, x: Tensor, site: Site) -> Tensor:
         return F.linear(x, self.map_weight(site), self._site_bias(site))
 
+    def base_product_unhooked(self, x: Tensor, site: Site) -> Tensor:
+        return self.base_product(x, site)
+
     def down(self, x: Tensor, a: Tensor, site: Site) -> Tensor:
         return F.linear(x, a)
 

@@ -111,6 +111,10 @@ class LoraLayer(nn.Module, BaseTunerLayer):
         """What the base layer gives for `x`, hooks included."""
         return self.base_layer(x)
 
+    def base_product_unhooked(self, x: Tensor, site: Site) -> Tensor:
+        """The same without hooks, for a second product of one call."""
+        return self.base_layer.forward(x)
+
     def down(self, x: Tensor, a: Tensor, site: Site) -> Tensor:
         """Apply the first factor."""
         raise NotImplementedError
@@ -130,6 +134,10 @@ class LoraLayer(nn.Module, BaseTunerLayer):
     def factor_matrices(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """View the factors as (r, inputs) and (outputs, r), so that their product is the update as a matrix."""
         return a, b
+
+    def first_factor_view(self, a: Tensor) -> Tensor:
+        """View the first factor with its rank in front, sharing its memory."""
+        return a
 
     def merge_problem(self) -> str | None:
         """Say why updates of this layer have no place in its weight, or None."""
@@ -195,8 +203,8 @@ class LoraLayer(nn.Module, BaseTunerLayer):
         if not self.adapters[name].use_dora:
             return update
         # DoRA: magnitude / |W + update| * (W + update) x, as a change of W x. Both terms see the dropped input.
-        if base is None or dropped is not x:
-            base = self.base_product(dropped, site)
+        if base is None or dropped is not x or _has_hooks(self.base_layer):
+            base = self.base_product_unhooked(dropped, site)
         site_bias = self._site_bias(site)
         plain = base if site_bias is None else base - self.per_output(site_bias)
         stretch = self.per_output(self._stretch(name, site, scaling)).to(update.dtype)
@@ -336,11 +344,19 @@ class LoraLayer(nn.Module, BaseTunerLayer):
         magnitude: Tensor = self.lora_magnitude_vector[name].weight  # type: ignore[assignment]
         return magnitude.flatten()[site.outputs] / lengths
 
-    def output_lengths(self, factors: tuple[Tensor, Tensor], site: Site, scaling: float | Tensor) -> Tensor:
-        """The length of each output's row of `W + scaling B A`."""
+    def output_lengths(
+        self, factors: tuple[Tensor, Tensor], site: Site, scaling: float | Tensor, weight: Tensor | None = None
+    ) -> Tensor:
+        """The length of each output's row of `W + scaling B A`, in 32 bits at least; `weight` stands in for the base's.
+
+        Half precision would round away the very changes that the lengths follow.
+        """
         a, b = self.factor_matrices(factors[0][:, site.columns] if site.columns != ALL else factors[0], factors[1])
-        matrix = self.as_matrix(self._original(site.weight))[site.rows]
-        return torch.linalg.vector_norm(matrix + (scaling * (b[site.outputs] @ a)).to(matrix.dtype), dim=1)
+        matrix = self.as_matrix(self._original(site.weight) if weight is None else weight)[site.rows]
+        wide = torch.promote_types(matrix.dtype, torch.float32)
+        with torch.autocast(matrix.device.type, enabled=False):
+            update = scaling * (b[site.outputs].to(wide) @ a.to(wide))
+            return torch.linalg.vector_norm(matrix.to(wide) + update, dim=1)
 
     # --- adding, removing, choosing -------------------------------------------------------------------------------
 
@@ -565,10 +581,16 @@ def dropout(x: Tensor, p: float) -> Tensor:
     return x * (keep_mask(x, p).to(x.dtype) / keep_probability(p))
 
 
-def magnitude_for(layer: LoraLayer, factors: tuple[Tensor, Tensor], scaling: float) -> Magnitude:
-    """DoRA's magnitudes at the start: the lengths of the rows of `W + scaling B A`, so that nothing changes."""
+def magnitude_for(
+    layer: LoraLayer, factors: tuple[Tensor, Tensor], scaling: float, weights: Mapping[str, Tensor] | None = None
+) -> Magnitude:
+    """DoRA's magnitudes at the start: the lengths of the rows of `W + scaling B A`, so that nothing changes.
+
+    `weights` are what the base's weights become with this adapter, where it changes them.
+    """
+    weights = weights or {}
     with torch.no_grad():
-        lengths = [layer.output_lengths(factors, site, scaling) for site in layer.merge_sites()]
+        lengths = [layer.output_lengths(factors, s, scaling, weights.get(s.weight)) for s in layer.merge_sites()]
     return Magnitude(layer.per_output(torch.cat(lengths)))
 
 

@@ -66,6 +66,9 @@ class _Convolution(LoraLayer):
     def factor_matrices(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         return self.out_first(a).flatten(1), _block_diagonal(list(b.flatten(1).chunk(self.base_layer.groups)))
 
+    def first_factor_view(self, a: Tensor) -> Tensor:
+        return self.out_first(a)
+
     def merge_problem(self) -> str | None:
         groups = self.base_layer.groups
         if groups == 1:
@@ -127,10 +130,15 @@ class ConvTranspose(_Convolution):
     """
 
     def adapted(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:  # type: ignore[override]
-        return super().adapted(x, Site(output_size=None if output_size is None else tuple(output_size)))
+        # The whole size may be given, with or without a batch; the last dimensions are what counts.
+        size = None if output_size is None else tuple(output_size[-self.dimensions :])
+        return super().adapted(x, Site(output_size=size))
 
     def base_product(self, x: Tensor, site: Site) -> Tensor:
         return self.base_layer(x, site.output_size)
+
+    def base_product_unhooked(self, x: Tensor, site: Site) -> Tensor:
+        return self.base_layer.forward(x, site.output_size)
 
     def new_factors(self, r: int, bias: bool) -> tuple[nn.Module, nn.Module]:
         base = self.base_layer
