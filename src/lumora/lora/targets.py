@@ -11,6 +11,7 @@ from typing import TypeVar
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
+from lumora.lora import architectures
 from lumora.lora.config import LoraConfig
 from lumora.lora.layers import LoraLayer, MultiheadAttention, kind_of, why_not
 from lumora.lora.saved import AuxiliaryTrainingWrapper
@@ -19,69 +20,6 @@ T = TypeVar("T")
 
 ALL_LINEAR = "all-linear"
 _LINEAR_KINDS = ("Linear", "Conv1D", "MultiheadAttention")
-
-# transformers' `config.model_type` -> what is usually adapted. The names of a model before and after transformers 5
-# renamed its layers stand side by side: only those that exist are used.
-_ATTENTION = ["query", "value", "q_proj", "v_proj"]
-DEFAULT_TARGETS: dict[str, list[str] | str] = {
-    **dict.fromkeys(
-        (
-            "vit vit_mae vit_msn vit_hybrid deit beit data2vec-vision swin swinv2 donut-swin maskformer-swin dinov2 "
-            "dinov2_with_registers ijepa yolos dpt segformer glpn pvt pvt_v2 videomae vivit timesformer audio-spectrogram-transformer"
-        ).split(),
-        [*_ATTENTION, "qkv"],
-    ),
-    **dict.fromkeys(
-        (
-            "dinov3_vit clip clip_vision_model siglip siglip_vision_model siglip2 siglip2_vision_model chinese_clip "
-            "clipseg owlvit owlv2 detr conditional_detr table-transformer"
-        ).split(),
-        ["q_proj", "v_proj"],
-    ),
-    **dict.fromkeys("sam sam_hq sam_vision_model sam2 sam2_vision_model".split(), r"(.*\.)?vision_encoder\..*\.qkv|.*layers\.\d+\.attn\.qkv"),
-    **dict.fromkeys("mask2former oneformer maskformer".split(), r".*(pixel_level_module|backbone).*\.(query|value|q_proj|v_proj)"),
-    "upernet": r"backbone\..*\.(query|value|q_proj|v_proj|pwconv1|pwconv2)",
-    "convnext": ["pwconv1", "pwconv2"],
-    "convnextv2": ["pwconv1", "pwconv2"],
-    "dinov3_convnext": ["pointwise_conv1", "pointwise_conv2"],
-    "poolformer": ["conv1", "conv2"],
-    "resnet": ["convolution"],
-    "regnet": ["convolution"],
-    "mobilenet_v2": ["convolution"],
-    "levit": ["queries_keys_values", "projection.linear"],
-    "cvt": ["projection_query", "projection_value"],
-    "vitdet": ["qkv"],
-    "hiera": ["qkv"],
-}
-
-# timm names its models in functions, not in their classes, so these go by the class.
-TIMM_TARGETS: dict[str, list[str] | str] = {
-    **dict.fromkeys(
-        (
-            "VisionTransformer VisionTransformerDistilled VisionTransformerRelPos Beit Cait DeiT Xcit Hiera MaxxVit "
-            "SwinTransformer SwinTransformerV2 SwinTransformerV2Cr PyramidVisionTransformerV2 MultiScaleVit"
-        ).split(),
-        ["qkv", "q", "kv"],
-    ),
-    "Eva": ["qkv", "q_proj", "v_proj"],
-    "ConvNeXt": r".*\.mlp\.fc\d",
-    "MetaFormer": r".*\.(mlp\.fc\d|qkv)",
-    "PoolFormer": r".*\.mlp\.fc\d",
-    "MlpMixer": r".*\.mlp_\w+\.fc\d",
-    "ResNet": r"layer\d\..*\.conv\d",
-    "RegNet": r"s\d\..*\.conv\d\.conv",
-    "EfficientNet": r"blocks\..*\.conv_pwl?",
-    "MobileNetV3": r"blocks\..*\.conv_pwl?",
-}
-TORCHVISION_TARGETS: dict[str, list[str] | str] = {
-    "VisionTransformer": ["self_attention"],
-    "SwinTransformer": ["qkv"],
-    "ConvNeXt": r".*\.block\.[35]",
-    "ResNet": r"layer\d\..*\.conv\d",
-}
-
-# Names that transformers 5 replaced. Code and adapters written for the old ones keep working.
-RENAMED = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "query_key_value": "qkv"}
 
 
 @dataclass(frozen=True)
@@ -116,9 +54,9 @@ def ends_with(path: str, entry: str) -> bool:
 
 
 def matches(path: str, wanted: Collection[str] | str | None) -> bool:
-    """Whether a path is meant by a list of names, or matched whole by a regular expression.
+    r"""Whether a path is meant by a list of names, or matched whole by a regular expression.
 
-    >>> matches("layer.0.query", ["query"]), matches("layer.0.query", r"layer\\.\\d+\\.que")
+    >>> matches("layer.0.query", ["query"]), matches("layer.0.query", r"layer\.\d+\.que")
     (True, False)
     """
     if not wanted:
@@ -154,12 +92,7 @@ def block_index(path: str, layers_pattern: Collection[str] | str | None) -> int 
 
 def default_targets(model: nn.Module) -> list[str] | str | None:
     """What is usually adapted in a model of this architecture, or None for an unknown one."""
-    model_type = getattr(getattr(model, "config", None), "model_type", None)
-    if isinstance(model_type, str) and model_type in DEFAULT_TARGETS:
-        return DEFAULT_TARGETS[model_type]
-    library = type(model).__module__.partition(".")[0]
-    table = {"timm": TIMM_TARGETS, "torchvision": TORCHVISION_TARGETS}.get(library, {})
-    return next((table[c.__name__] for c in type(model).__mro__ if c.__name__ in table), None)
+    return architectures.usual_targets(model, base_modules(model))
 
 
 def choose(model: nn.Module, config: LoraConfig, *, saved: Collection[str] = (), strict: bool = True) -> Choice:
@@ -193,7 +126,6 @@ def choose(model: nn.Module, config: LoraConfig, *, saved: Collection[str] = (),
 
 def base_modules(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
     """The model's modules under the paths that they have without adapters; adapted layers as they are now."""
-
     seen: set[nn.Module] = set()
 
     def walk(module: nn.Module, path: str) -> Iterable[tuple[str, nn.Module]]:
@@ -226,31 +158,40 @@ def _saved(
     return paths
 
 
-def _wanted(
-    model: nn.Module, free: dict[str, nn.Module], config: LoraConfig, choice: Choice
-) -> set[str] | str | None:
+def _wanted(model: nn.Module, free: dict[str, nn.Module], config: LoraConfig, choice: Choice) -> set[str] | str | None:
     """`target_modules` with defaults, "all-linear" and renamed layers resolved."""
     wanted = config.target_modules
     if wanted is None:
         defaults = default_targets(model)
         if defaults is None:
             choice.problems.append(
-                f"target_modules is not given and {type(model).__name__} is no architecture with known defaults; name the "
-                f"modules, or use 'all-linear'. Endings in this model: {_endings(free)}"
+                f"target_modules is not given and {type(model).__name__} is no architecture with known defaults; name "
+                f"the modules, or use 'all-linear'. Endings in this model: {_endings(free)}"
             )
             return None
-        if isinstance(defaults, str):
-            return defaults
-        present = {entry for entry in defaults if any(ends_with(path, entry) for path in free)}
-        return present or set(defaults)
+        return _adaptable(defaults, free)
     if isinstance(wanted, str):
         return _all_linear(model, free) if wanted.lower() == ALL_LINEAR else wanted
     return _with_new_names(set(wanted), free, choice)
 
 
+def _adaptable(defaults: list[str] | str, free: dict[str, nn.Module]) -> set[str] | str:
+    """Defaults as they stand, or, where some of what they match cannot be adapted well, the paths of the rest.
+
+    An adapter of a grouped convolution is as large as the layer or larger, and cannot be merged.
+    """
+    found = [path for path in free if matches(path, defaults)]
+    fitting = [path for path in found if _kind(free[path]) is not None and getattr(free[path], "groups", 1) == 1]
+    if fitting and fitting != found:
+        return set(fitting)
+    if isinstance(defaults, str):
+        return defaults
+    return {entry for entry in defaults if any(ends_with(path, entry) for path in found)} or set(defaults)
+
+
 def _with_new_names(wanted: set[str], free: dict[str, nn.Module], choice: Choice) -> set[str]:
     for entry in sorted(wanted):
-        new = RENAMED.get(entry)
+        new = architectures.RENAMED.get(entry)
         if new and not any(ends_with(p, entry) for p in free) and any(ends_with(p, new) for p in free):
             wanted = wanted - {entry} | {new}
             choice.notes.append(f"{entry!r} is called {new!r} in this version of the model; that is adapted")
