@@ -30,6 +30,12 @@ class AdapterError(LumoraError, ValueError):
     """An adapter cannot be used as asked: unknown name, name taken, wrong state."""
 
 
+class UnknownAdapterError(AdapterError, KeyError):
+    """No adapter has this name."""
+
+    __str__ = Exception.__str__  # a KeyError shows its message in quotes
+
+
 class MergeError(LumoraError, ValueError):
     """An adapter cannot be folded into the base's weights."""
 
@@ -44,6 +50,10 @@ class AdapterFileError(LumoraError, ValueError):
 
 class AdapterShapeError(AdapterFileError, RuntimeError):
     """Tensors of an adapter file have other sizes than the model's."""
+
+
+class AdapterKeyError(AdapterFileError, RuntimeError):
+    """A state dict has tensors for which the model has no place, or lacks some."""
 
 
 class HubError(LumoraError, OSError):

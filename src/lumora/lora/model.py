@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -57,6 +57,8 @@ class LoraModel(BaseTuner):
         self.peft_config: dict[str, LoraConfig] = dict(getattr(model, "peft_config", {}))
         self.targeted_module_names: list[str] = []
         self._carry_out(planned)
+        if self.active_adapters != [adapter_name]:  # the model brought other adapters along
+            self.set_adapter(adapter_name, planned.config.inference_mode)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the adapted model."""
@@ -321,6 +323,9 @@ class PeftModel(nn.Module):
     >>> model.print_trainable_parameters()
     trainable params: 16 || all params: 46 || trainable%: 34.7826
     """
+
+    task_classes: ClassVar[dict[str, type[PeftModel]]] = {}
+    """Task type -> the class for it (see `task_models`)."""
 
     def __init__(
         self,
@@ -611,6 +616,8 @@ class PeftModel(nn.Module):
         files.check_fits(
             model, read, stored.tensors, adapter_name, ignore_mismatched_sizes=ignore_mismatched_sizes, strict=strict
         )
+        if cls is PeftModel:
+            cls = PeftModel.task_classes.get(str(read.task_type), cls)
         peft_model = cls(model, read, adapter_name, autocast_adapter_dtype, low_cpu_mem_usage, strict=False)
         files.load_tensors(peft_model, stored.tensors, adapter_name, ignore_mismatched_sizes=ignore_mismatched_sizes)
         return peft_model
@@ -718,7 +725,8 @@ def get_peft_model(
         base_model_name_or_path=peft_config.base_model_name_or_path or _name_of(model),
         revision=revision or peft_config.revision,
     )
-    return PeftModel(model, config, adapter_name, autocast_adapter_dtype, low_cpu_mem_usage, replacing=True)
+    kind = PeftModel.task_classes.get(str(config.task_type), PeftModel)
+    return kind(model, config, adapter_name, autocast_adapter_dtype, low_cpu_mem_usage, replacing=True)
 
 
 def _name_of(model: nn.Module) -> str | None:

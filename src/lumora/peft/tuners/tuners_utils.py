@@ -1,0 +1,8 @@
+"""What `isinstance` checks need to recognise adapted models and layers."""
+
+from __future__ import annotations
+
+from lumora.lora.layers import BaseTunerLayer
+from lumora.lora.model import BaseTuner
+
+__all__ = ["BaseTuner", "BaseTunerLayer"]
