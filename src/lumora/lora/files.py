@@ -13,6 +13,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,7 @@ from lumora.errors import AdapterFileError, AdapterShapeError, ConfigError, Lumo
 from lumora.lora import hub, inject, padding, renamed
 from lumora.lora.adapter import Parts
 from lumora.lora.config import LoraConfig, PeftConfig
-from lumora.lora.layers import ConvTranspose, LoraLayer, MultiheadAttention
+from lumora.lora.layers import ConvTranspose, LentLinear, LoraLayer, MultiheadAttention
 from lumora.lora.saved import ModulesToSaveWrapper
 
 CONFIG = "adapter_config.json"
@@ -221,6 +222,11 @@ def read_adapter(source: Source, config: LoraConfig | None = None) -> Stored:
 def read_tensors_of_file(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file; a damaged one is an error that says so."""
     try:
+        with path.open("rb"):  # safetensors calls every file damaged that it cannot open
+            pass
+    except OSError as error:
+        raise AdapterFileError(f"{path} cannot be read: {error.strerror}.") from error
+    try:
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, ValueError, KeyError, RuntimeError, OSError) as error:
         raise AdapterFileError(
@@ -260,14 +266,22 @@ def _locate(source: Source, name: str, *, download: bool = True) -> Path | None:
     if inside.is_absolute() or ".." in inside.parts:
         raise AdapterFileError(f"subfolder {subfolder!r} leaves the adapter's folder; give a path inside it.")
     folder = Path(source.where)
-    if folder.is_dir():
+    if _exists(folder, stat.S_ISDIR):
         path = folder / inside / name
-        return path if path.is_file() else None
+        return path if _exists(path, stat.S_ISREG) else None
     if os.path.lexists(folder):
         raise AdapterFileError(f"{folder} is no folder; give the one that holds {CONFIG} and {WEIGHTS}.")
     return hub.fetch(
         str(source.where), (inside / name).as_posix(), source.options, required=name == CONFIG, download=download
     )
+
+
+def _exists(path: Path, kind: Callable[[int], bool]) -> bool:
+    """Whether a path leads to a file or folder; names that no file can have lead to none."""
+    try:
+        return kind(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _elsewhere(source: Source) -> str:
@@ -557,7 +571,7 @@ def adapter_state_dict(
     slots = dict(slots_of(model, name))
     if state_dict is None:
         return {key: slot.tensor.detach() for key, slot in slots.items()}
-    return {key: state_dict[slot.path] for key, slot in slots.items() if slot.path in state_dict}
+    return {key: slot.read(state_dict[slot.path]) for key, slot in slots.items() if slot.path in state_dict}
 
 
 def save_adapter(model: nn.Module, name: str, folder: Path, *, initial: str | None = None) -> list[Path]:
@@ -625,6 +639,9 @@ def _what_peft_cannot_say(root: nn.Module, name: str) -> dict[str, Any]:
     ]
     if foreign:
         ours["not_for_peft"] = f"PEFT cannot read the adapters of these layers: {', '.join(foreign)}"
+    lent = [p for p, m in layers if isinstance(m, LentLinear)]
+    if lent:
+        ours["read_directly"] = f"PEFT's adapters do nothing where a weight is read without a call: {', '.join(lent)}"
     return ours
 
 
