@@ -121,8 +121,7 @@ def _check_names(model: LoraModel, adapters: list[str], name: str) -> None:
     if not adapters:
         raise AdapterError("Name at least one adapter to make the new one from.")
     model.check_known(adapters)
-    if name in model.peft_config:
-        raise AdapterError(f"There is an adapter {name!r} already; choose another name.")
+    model.check_free(name)
     for path, wrapper in model.model.named_modules():
         if isinstance(wrapper, ModulesToSaveWrapper):
             both = [n for n in adapters if n in wrapper.modules_to_save]

@@ -195,7 +195,10 @@ class LoraConfig(PeftConfig):
         if problems := _misfits(self, _TYPES) or _pattern_problems(self):
             raise ConfigError("LoraConfig: " + "; ".join(problems) + ".")
         if isinstance(self.eva_config, dict):
-            self.eva_config = EvaConfig(**self.eva_config)
+            try:
+                self.eva_config = EvaConfig(**self.eva_config)
+            except TypeError as error:
+                raise ConfigError(f"LoraConfig: eva_config has fields that an EvaConfig has not: {error}.") from error
         if problems := self._problems():
             raise ConfigError("LoraConfig: " + "; ".join(problems) + ".")
         self.peft_type = PeftType(self.peft_type)

@@ -181,10 +181,7 @@ class LoraModel(BaseTuner):
     def rename_adapter(self, old: str, new: str) -> None:
         """Give an adapter another name."""
         self.check_known([old])
-        if problem := inject.name_problem(new):
-            raise AdapterError(f"{problem[0].upper()}{problem[1:]}.")
-        if new in self.peft_config:
-            raise AdapterError(f"There is an adapter {new!r} already; its name cannot be given to {old!r}.")
+        self.check_free(new)
         for wrapper in inject.wrappers(self.model):
             if old in inject.held(wrapper):
                 wrapper.rename(old, new)
@@ -198,6 +195,13 @@ class LoraModel(BaseTuner):
             raise AdapterError(
                 f"There is no adapter {', '.join(map(repr, unknown))}; there are {list(self.peft_config)}."
             )
+
+    def check_free(self, name: str) -> None:
+        """Raise for a name that a new adapter cannot have."""
+        if problem := inject.name_problem(name):
+            raise AdapterError(f"{problem[0].upper()}{problem[1:]}.")
+        if name in self.peft_config:
+            raise AdapterError(f"There is an adapter {name!r} already; choose another name.")
 
     # --- merging ------------------------------------------------------------------------------------------------------
 
