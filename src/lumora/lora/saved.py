@@ -16,6 +16,8 @@ from lumora.lora import routing
 class AuxiliaryTrainingWrapper(nn.Module):
     """What `isinstance` checks for "a module that an adapter replaces as a whole" look for."""
 
+    original_module: nn.Module
+
 
 class ModulesToSaveWrapper(AuxiliaryTrainingWrapper):
     """A module of the base and one trained copy of it for each adapter. Costs one copy per adapter."""

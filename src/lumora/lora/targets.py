@@ -13,7 +13,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from lumora.lora import architectures
 from lumora.lora.config import LoraConfig
-from lumora.lora.layers import LoraLayer, MultiheadAttention, kind_of, why_not
+from lumora.lora.layers import LentLinear, Linear, LoraLayer, MultiheadAttention, is_lent, kind_of, why_not
 from lumora.lora.saved import AuxiliaryTrainingWrapper
 
 T = TypeVar("T")
@@ -263,6 +263,10 @@ def _add_target(
 ) -> None:
     module = free[path]
     kind = _kind(module)
+    owner, _, name = path.rpartition(".")
+    if kind is Linear and is_lent(free.get(owner), name):
+        kind = LentLinear
+        _check_lent(path, config, choice)
     around = _attention_around(path, free)
     if around is not None and not inner:
         message = (
@@ -282,6 +286,16 @@ def _add_target(
     choice.targets.append(Target(path, module, kind, r, alpha, inner))
     for name in kind.inner(base):
         _add_target(f"{path}.{name}", free, config, choice, strict, inner=True)
+
+
+def _check_lent(path: str, config: LoraConfig, choice: Choice) -> None:
+    """What an adapter cannot do where the module around it reads the weight instead of calling the layer."""
+    if config.lora_bias:
+        choice.problems.append(f"{path}: its weight is read by the module around it, which would miss lora_bias")
+    if config.lora_dropout and not any("lora_dropout has no effect" in note for note in choice.notes):
+        choice.notes.append(
+            f"lora_dropout has no effect on layers such as {path!r}, whose weight is read by the module around them"
+        )
 
 
 def _unsuitable(base: nn.Module, kind: type[LoraLayer], r: int) -> str | None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lumora.errors import AdapterError
 from lumora.lora import inject
-from lumora.lora.layers import LoraLayer
+from lumora.lora.layers import LentLinear, LoraLayer
 
 
 @dataclass
@@ -62,7 +62,7 @@ def verify(model: nn.Module, sample: Sequence[Any], named: Mapping[str, Any], to
         with torch.enable_grad():
             _backward(model(*sample, **named))
         for path, layer in layers.items():
-            if path not in inputs:
+            if path not in inputs and not isinstance(layer, LentLinear):
                 report.not_reached.append(path)
             elif not any(p.grad is not None and p.grad.abs().sum() > 0 for p in _parameters(layer)):
                 report.without_gradient.append(path)
@@ -70,7 +70,9 @@ def verify(model: nn.Module, sample: Sequence[Any], named: Mapping[str, Any], to
     with torch.random.fork_rng(), _modes_kept(model), _values_kept(model, layers.values()), torch.no_grad():
         model.eval()
         for path, layer in layers.items():
-            if isinstance(layer, LoraLayer) and path in inputs:
+            if isinstance(layer, LentLinear) and path not in inputs:
+                _check_lent_merge(path, layer, tolerance, report)
+            elif isinstance(layer, LoraLayer) and path in inputs:
                 _check_merge(path, layer, inputs[path], tolerance, report)
     return report
 
@@ -86,6 +88,21 @@ def _check_merge(path: str, layer: LoraLayer, caught: tuple[Any, Any], tolerance
         after = _tensors(layer(*args, **kwargs))
     finally:
         layer.unmerge()
+    _compare(path, before, after, tolerance, report)
+
+
+def _check_lent_merge(path: str, layer: LentLinear, tolerance: float, report: Report) -> None:
+    """A layer that is never called lends its weight: the adapted one has to be the merged one."""
+    before = layer.weight
+    layer.merge()
+    try:
+        after = layer.weight.clone()
+    finally:
+        layer.unmerge()
+    _compare(path, [before], [after], tolerance, report)
+
+
+def _compare(path: str, before: list[Tensor], after: list[Tensor], tolerance: float, report: Report) -> None:
     for x, y in zip(before, after, strict=True):
         size = x.float().abs().max().clamp_min(1e-6)
         difference = float((x.float() - y.float()).abs().max() / size)

@@ -11,6 +11,7 @@ from lumora.lora.layers.attention import MultiheadAttention
 from lumora.lora.layers.base import BaseTunerLayer, LoraLayer, Site
 from lumora.lora.layers.conv import Conv, ConvTranspose
 from lumora.lora.layers.embedding import Embedding
+from lumora.lora.layers.lent import LentLinear, is_lent
 from lumora.lora.layers.linear import Conv1D, Linear
 
 KINDS: dict[str, type[LoraLayer]] = {
@@ -68,10 +69,12 @@ __all__ = [
     "Conv1D",
     "ConvTranspose",
     "Embedding",
+    "LentLinear",
     "Linear",
     "LoraLayer",
     "MultiheadAttention",
     "Site",
+    "is_lent",
     "kind_of",
     "why_not",
 ]
