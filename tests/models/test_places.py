@@ -41,6 +41,12 @@ def test_find__a_file_is_no_folder(tmp_path):
         places.find(str(tmp_path / "weights.safetensors"), "config.json")
 
 
+@pytest.mark.parametrize("name", ["a" * 5000, "~nobody-of-this-name/x", "nul\0byte", ""])
+def test_find__names_that_cannot_be_paths_are_refused(name):
+    with pytest.raises(LumoraError):
+        places.find(name, "config.json")
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """A cache of the Hub with one model in it, and no network."""

@@ -22,8 +22,12 @@ def find(name: str, *wanted: str) -> Path:
 
     A cached copy is taken as it is; nothing is asked of the network then.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    try:
+        folder = Path(name).expanduser()
+        here = folder.is_dir()
+    except (OSError, RuntimeError) as error:  # too long for a path; a user's home that does not exist
+        raise LumoraError(f"{name[:80]!r} is neither a folder nor a repository on the Hub: {error}") from error
+    if here:
         return _in_folder(folder, wanted)
     _check_looks_like_repository(name, folder)
     return _cached(name, wanted) or _fetched(name, wanted)
