@@ -15,8 +15,8 @@ _STEPS = 1 << 16
 
 
 def keep_probability(p: float) -> float:
-    """The probability that `keep_mask` really keeps an element: `1 - p` to the nearest 1/65536."""
-    return 1.0 - round(p * _STEPS) / _STEPS
+    """The probability that `keep_mask` really keeps an element: `1 - p` to the nearest 1/65536, and never zero."""
+    return 1.0 - _dropped_steps(p) / _STEPS
 
 
 def keep_mask(like: Tensor, p: float) -> Tensor:
@@ -31,7 +31,7 @@ def keep_mask(like: Tensor, p: float) -> Tensor:
     """
     count = like.numel()
     draws = _random_words(-(-count // 4), like.device).view(torch.int16)
-    threshold = round(p * _STEPS) - _STEPS // 2
+    threshold = _dropped_steps(p) - _STEPS // 2
     keep = torch.ge(draws, threshold, out=draws)
     return keep[:count].to(torch.int8).view(like.shape)
 
@@ -39,6 +39,11 @@ def keep_mask(like: Tensor, p: float) -> Tensor:
 def dropped(x: Tensor, mask: Tensor) -> Tensor:
     """`x` where the mask is 1, zero elsewhere; not scaled."""
     return mask.to(x.dtype).mul_(x)
+
+
+def _dropped_steps(p: float) -> int:
+    """How many of the values of 16 bits mean "drop"."""
+    return min(round(p * _STEPS), _STEPS - 1)
 
 
 def _random_words(count: int, device: torch.device) -> Tensor:

@@ -60,6 +60,18 @@ class MultiheadAttention(LoraLayer):
             for name, rows, start, end in zip("qkv", outputs, (0, *ends[:2]), ends, strict=True)
         )
 
+    @property
+    def _is_full_backward_hook(self) -> bool | None:
+        """Of which sort the backward hooks are: the base's, since they are shared."""
+        base = self._modules.get("base_layer") if "_modules" in self.__dict__ else None
+        return None if base is None else base._is_full_backward_hook
+
+    @_is_full_backward_hook.setter
+    def _is_full_backward_hook(self, value: bool | None) -> None:  # type: ignore[override]
+        base = self._modules.get("base_layer") if "_modules" in self.__dict__ else None
+        if base is not None:
+            base._is_full_backward_hook = value
+
     @classmethod
     def inner(cls, base_layer: nn.Module) -> tuple[str, ...]:
         return ("out_proj",)

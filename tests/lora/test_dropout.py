@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lumora.lora.dropout import dropped, keep_mask, keep_probability
+
+
+@pytest.mark.parametrize("p", [0.001, 0.1, 0.25, 0.5, 0.9, 0.999])
+def test_keep_mask__keeps_the_promised_share(p: float) -> None:
+    n = 400_000
+    kept = keep_mask(torch.empty(n), p).double()
+    assert set(kept.unique().tolist()) <= {0.0, 1.0}
+    expected = keep_probability(p)
+    assert abs(expected - (1 - p)) <= 0.5 / 65536
+    spread = (expected * (1 - expected) / n) ** 0.5
+    assert abs(kept.mean().item() - expected) < 5 * spread
+
+
+@pytest.mark.parametrize("distance", [1, 2, 3, 4, 5, 64, 1000])
+def test_keep_mask__elements_do_not_depend_on_each_other(distance: int) -> None:
+    n = 400_000
+    mask = keep_mask(torch.empty(n + distance), 0.5).double() - 0.5
+    correlation = (mask[:-distance] * mask[distance:]).mean().item() / 0.25
+    assert abs(correlation) < 5 / n**0.5
+
+
+def test_keep_mask__every_place_of_a_word_is_as_likely() -> None:
+    mask = keep_mask(torch.empty(400_000), 0.3).double().view(-1, 4)
+    assert ((mask.mean(0) - 0.7).abs() < 5 * (0.21 / 100_000) ** 0.5).all()
+
+
+def test_keep_mask__differs_every_time_and_repeats_with_the_seed() -> None:
+    like = torch.empty(3, 1001)
+    torch.manual_seed(7)
+    first, second = keep_mask(like, 0.5), keep_mask(like, 0.5)
+    torch.manual_seed(7)
+    assert torch.equal(keep_mask(like, 0.5), first)
+    agreement = (first == second).double().mean().item()
+    assert 0.4 < agreement < 0.6
+
+
+def test_keep_mask__does_not_depend_on_the_number_of_threads() -> None:
+    like, before = torch.empty(100_003), torch.get_num_threads()
+    masks = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            torch.manual_seed(7)
+            masks.append(keep_mask(like, 0.5))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(masks[0], masks[1])
+    assert torch.equal(masks[0], masks[2])
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (3,), (4,), (5,), (0, 7), (2, 3, 5)])
+def test_keep_mask__has_the_shape_of_its_model(shape: tuple[int, ...]) -> None:
+    assert keep_mask(torch.empty(shape), 0.5).shape == shape
+
+
+@pytest.mark.parametrize("p", [1e-9, 1 - 1e-9])
+def test_keep_mask__extreme_probabilities_scale_to_something_finite(p: float) -> None:
+    kept = keep_mask(torch.empty(1000), p).double() / keep_probability(p)
+    assert torch.isfinite(kept).all()
+    assert (kept.mean() == 1) == (p < 0.5)
+
+
+def test_dropped__zeroes_what_the_mask_drops_and_leaves_its_input_alone() -> None:
+    x = torch.randn(5, 7, dtype=torch.float64)
+    before, mask = x.clone(), keep_mask(x, 0.5)
+    assert torch.equal(dropped(x, mask), torch.where(mask == 1, x, 0.0))
+    assert torch.equal(x, before)
