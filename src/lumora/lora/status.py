@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -79,6 +80,10 @@ def model_status(model: nn.Module) -> TunerModelStatus:
     available = list(dict.fromkeys(n for layer in layers for n in layer.available_adapters))
     configs = getattr(model, "peft_config", {})
     holders = {n: [layer for layer in layers if n in layer.available_adapters] for n in available}
+    trained_adapters: dict[str, bool | Irregular] = {}
+    for name, layers_with in holders.items():
+        flags: list[bool | Irregular] = [layer.requires_grad[name] for layer in layers_with]
+        trained_adapters[name] = _common(flags)
     return TunerModelStatus(
         base_model_type=type(model.get_base_model() if hasattr(model, "get_base_model") else model).__name__,  # type: ignore[operator]
         adapter_model_type=type(base).__name__ if hasattr(model, "get_base_model") else "None",
@@ -89,7 +94,7 @@ def model_status(model: nn.Module) -> TunerModelStatus:
         enabled=_common([layer.enabled for layer in layers]),
         active_adapters=_common([layer.active_adapters for layer in layers if layer.module_type != _SAVED] or [[]]),
         merged_adapters=_common([layer.merged_adapters for layer in layers if layer.module_type != _SAVED] or [[]]),
-        requires_grad={n: _common([layer.requires_grad[n] for layer in holders[n]]) for n in available},
+        requires_grad=trained_adapters,
         available_adapters=available,
         devices={n: sorted({d for layer in holders[n] for d in layer.devices[n]}) for n in available},
     )
@@ -123,5 +128,5 @@ def _inside(model: nn.Module) -> nn.Module:
     return model.base_model if hasattr(model, "get_base_model") else model  # type: ignore[return-value]
 
 
-def _common(values: list[T]) -> T | Irregular:
+def _common(values: Sequence[T]) -> T | Irregular:
     return values[0] if all(value == values[0] for value in values) else "irregular"

@@ -202,15 +202,15 @@ def _all_linear(model: nn.Module, free: dict[str, nn.Module]) -> set[str]:
     """Every linear layer but the output head."""
     get_output = getattr(model, "get_output_embeddings", None)
     head = get_output() if callable(get_output) else None
-    heads = [head] if head is not None else []
+    heads = [path for path, module in free.items() if module is head]
     if getattr(model, "config", None) is not None and hasattr(model, "num_labels"):
-        heads += [m for p, m in free.items() if p in ("classifier", "score", "head")]
+        heads += ["classifier", "score", "head"]
     return {
         path
         for path, module in free.items()
         if (kind := _kind(module)) is not None
         and kind.__name__ in _LINEAR_KINDS
-        and not any(module is h for h in heads)
+        and not any(path == h or path.startswith(h + ".") for h in heads)
         and _attention_around(path, free) is None
     }
 
@@ -234,7 +234,7 @@ def _check_found(
     if not found:
         choice.nothing_found = True
         entries = [wanted] if isinstance(wanted, str) else sorted(wanted)
-        shown = "; ".join(f"{entry!r}{_nearest(entry, modules)}" for entry in entries[:8])
+        shown = "; ".join(f"{entry!r}{_nearest(entry, modules)}" for entry in entries[:8]) or repr(config.target_modules)
         choice.problems.append(
             f"target_modules: nothing in the model matches {shown}. Endings in this model: {_endings(modules)}"
         )
