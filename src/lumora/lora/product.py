@@ -211,13 +211,13 @@ class AdaptedProduct(torch.autograd.Function):
         if ctx.merged:
             y = maps.base.apply(x, compose(a, b, weight, scaling, onto=weight), bias)
             ctx.save_for_backward(x, weight, a, b, None, None)
-            return y
+            return _no_view(y)
         mask = keep_mask(x, dropout) if dropout else None
         h = maps.down.apply(x if mask is None else dropped(x, mask), a)
         y = maps.base.apply(x, weight, bias)
         maps.up.add(y, h, b, scaling / ctx.keep)
         ctx.save_for_backward(x, weight, a, b, h, mask)
-        return y
+        return _no_view(y)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -254,6 +254,11 @@ def fused_product_works_here() -> bool:
         or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
         or torch._C._are_functorch_transforms_active()
     )
+
+
+def _no_view(y: Tensor) -> Tensor:
+    """The same memory as a tensor of its own: autograd forbids in-place activations on a view that a node returns."""
+    return y.data if y._is_view() else y
 
 
 def _rows(x: Tensor) -> Tensor:
