@@ -22,6 +22,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 $(INSTALLED): pyproject.toml | $(BIN)/python
+	@echo "Installing Lumora and what it needs into .venv; this takes some minutes the first time."
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 

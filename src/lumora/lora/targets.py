@@ -234,7 +234,8 @@ def _check_found(
     if not found:
         choice.nothing_found = True
         entries = [wanted] if isinstance(wanted, str) else sorted(wanted)
-        shown = "; ".join(f"{entry!r}{_nearest(entry, modules)}" for entry in entries[:8]) or repr(config.target_modules)
+        shown = "; ".join(f"{entry!r}{_nearest(entry, modules)}" for entry in entries[:8])
+        shown = shown or repr(config.target_modules)
         choice.problems.append(
             f"target_modules: nothing in the model matches {shown}. Endings in this model: {_endings(modules)}"
         )
