@@ -208,8 +208,8 @@ class LoraModel(BaseTuner):
     def merge_adapter(self, adapter_names: Sequence[str] | None = None, safe_merge: bool = False) -> None:
         """Fold adapters (the active ones if not named) into the base's weights. Costs one copy of the adapted weights.
 
-        `safe_merge` checks that the result is finite before it is put in place. Nothing is merged if anything cannot
-        be.
+        `safe_merge` checks first that the result is finite, which takes as long again. Nothing is merged if anything
+        cannot be.
         """
         names = list(adapter_names or self.active_adapters)
         self.check_known(names)
@@ -217,9 +217,7 @@ class LoraModel(BaseTuner):
         if merged := {n for _, layer in layers for n in names if n in layer.merged_adapters}:
             warnings.warn(f"Already merged: {sorted(merged)}; nothing more is added for these.", PeftWarning, 3)
         problems = [
-            f"{path}: {problem}"
-            for path, layer in layers
-            if (problem := layer.merge_problem()) and any(n in layer.adapters for n in names)
+            f"{path}: {problem}" for path, layer in layers if (problem := layer.why_not_merge(names, safe=safe_merge))
         ]
         if problems:
             raise MergeError("Cannot merge; nothing was merged.\n" + "\n".join(f"  - {p}" for p in problems))

@@ -78,7 +78,7 @@ def verify(model: nn.Module, sample: Sequence[Any], named: Mapping[str, Any], to
 
 
 def _check_merge(path: str, layer: LoraLayer, caught: tuple[Any, Any], tolerance: float, report: Report) -> None:
-    if problem := layer.merge_problem():
+    if problem := layer.why_not_merge(layer.active_adapters):
         report.not_mergeable[path] = problem
         return
     args, kwargs = caught

@@ -471,17 +471,33 @@ class LoraLayer(nn.Module, BaseTunerLayer):
 
     def merge(self, safe_merge: bool = False, adapter_names: Sequence[str] | None = None) -> None:
         """Fold adapters into the base's weights. Costs one copy of those weights until `unmerge`."""
-        names = [n for n in (adapter_names or self._active) if n in self.adapters and n not in self._merged]
+        names = self._unmerged_among(adapter_names or self._active)
         if not names:
             return
+        if problem := self.why_not_merge(names, safe=safe_merge):
+            raise MergeError(f"Cannot merge {names}: {problem}.")
         changed = self.merged_weights(names)
-        if safe_merge and any(not torch.isfinite(value).all() for value in changed.values()):
-            raise MergeError(f"Merging {names} would put values that are not finite into the base; nothing was merged.")
         for weight, value in changed.items():
             parameter: Tensor = getattr(self.base_layer, weight)
             self._unmerged.setdefault(weight, parameter.detach().clone())
             parameter.data.copy_(value)
         self._merged = (*self._merged, *names)
+
+    def why_not_merge(self, names: Sequence[str], *, safe: bool = False) -> str | None:
+        """Say why these adapters cannot be merged here, or None; `safe` also asks if the sum is finite, by computing it."""
+        names = self._unmerged_among(names)
+        if names and (problem := self.merge_problem()):
+            return problem
+        for name in names:
+            for site in self.merge_sites():
+                if self.site_factors(name, site)[2] is not None and getattr(self.base_layer, site.bias) is None:
+                    return f"adapter {name!r} has a bias (lora_bias), and the layer has none that could take it up"
+        if safe and any(not torch.isfinite(value).all() for value in self.merged_weights(names).values()):
+            return "values that are not finite would come into the base"
+        return None
+
+    def _unmerged_among(self, names: Sequence[str]) -> list[str]:
+        return [n for n in names if n in self.adapters and n not in self._merged]
 
     def merged_weights(self, names: Sequence[str]) -> dict[str, Tensor]:
         """The weights (and, with `lora_bias`, the bias) that the base would have with these adapters folded in."""
@@ -494,12 +510,10 @@ class LoraLayer(nn.Module, BaseTunerLayer):
             for site in self.merge_sites():
                 bias = self.site_factors(name, site)[2]
                 if bias is not None:
-                    base_bias = getattr(self.base_layer, site.bias)
-                    if base_bias is None:
-                        raise MergeError("lora_bias cannot be merged into a layer that has no bias.")
                     if site.bias not in totals:
-                        totals[site.bias] = base_bias.detach()
-                    totals[site.bias] = totals[site.bias] + bias.detach() * self.adapters[name].scaling
+                        base_bias: Tensor = getattr(self.base_layer, site.bias).detach()
+                        totals[site.bias] = base_bias.to(torch.promote_types(base_bias.dtype, bias.dtype), copy=True)
+                    totals[site.bias][site.outputs] += bias.detach() * self.adapters[name].scaling
         return {weight: value.detach().to(getattr(self.base_layer, weight).dtype) for weight, value in totals.items()}
 
     def unmerge(self) -> None:
