@@ -1,0 +1,42 @@
+"""Every example runs as a script, the way its first lines say."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def run(script, *arguments, columns=80):
+    environment = {**os.environ, "COLUMNS": str(columns), "HF_HUB_OFFLINE": "1"}
+    environment["OMP_NUM_THREADS"] = "1"
+    command = [sys.executable, str(ROOT / "examples" / script), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [path.name for path in EXAMPLES])
+def test_example__runs_to_its_end_and_says_nothing_on_stderr(script):
+    result = run(script)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [80, 120])
+def test_demo__keeps_within_the_terminal(columns):
+    result = run("demo.py", columns=columns)
+    assert result.returncode == 0, result.stderr
+    assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= columns
+    assert "…" not in result.stdout
+
+
+@pytest.mark.slow
+def test_demo__fails_when_one_bit_of_a_saved_adapter_differs():
+    result = run("demo.py", "--tamper")
+    assert result.returncode == 1
+    assert "DIFFERENT" in result.stdout
