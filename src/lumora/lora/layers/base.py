@@ -484,7 +484,7 @@ class LoraLayer(nn.Module, BaseTunerLayer):
         self._merged = (*self._merged, *names)
 
     def why_not_merge(self, names: Sequence[str], *, safe: bool = False) -> str | None:
-        """Say why these adapters cannot be merged here, or None; `safe` also asks if the sum is finite, by computing it."""
+        """Say why these adapters cannot be merged here, or None. `safe` asks of the sum, too, whether it is finite."""
         names = self._unmerged_among(names)
         if names and (problem := self.merge_problem()):
             return problem
