@@ -43,6 +43,7 @@ FORMAT_VERSION = "0.21.2"
 """The version of PEFT whose files these are."""
 
 _MOST_JSON = 16 * 2**20
+_REPEAT = re.compile(r"\.(modules_to_save|original_module)\.")
 _OURS = "lumora"
 """The one key of ours in the JSON, there only if there is something that PEFT cannot say."""
 
@@ -207,7 +208,7 @@ def read_adapter(source: Source, config: LoraConfig | None = None) -> Stored:
     tensors = _read_tensors(source)
     for pattern, replacement in (source.key_mapping or {}).items():
         tensors = _with_keys(tensors, partial(re.sub, pattern, replacement))
-    tensors = _with_keys(tensors, _prefixed)
+    tensors = _without_repeats(_with_keys(tensors, _prefixed))
     if any(".base_layer.out_proj.lora_A" in key for key in tensors) and not _counts_attention_once(source):
         warnings.warn(
             f"{source.where}: PEFT adds the update of an nn.MultiheadAttention's output projection twice when it runs "
@@ -308,6 +309,12 @@ def _with_keys(tensors: Mapping[str, Tensor], rename: Callable[[str], str]) -> d
             raise AdapterFileError(f"Two tensors of the adapter belong to one place, {new!r}; nothing was loaded.")
         moved[new] = value
     return moved
+
+
+def _without_repeats(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out what PEFT writes besides a saved module's own tensors with `bias="all"`: its biases two times more."""
+    repeats = {key: _REPEAT.sub(".", key) for key in tensors if _REPEAT.search(key)}
+    return {key: value for key, value in tensors.items() if repeats.get(key) not in tensors}
 
 
 def _prefixed(key: str) -> str:
@@ -449,13 +456,25 @@ def slots_of(model: nn.Module, name: str) -> Iterator[tuple[str, Slot]]:
             for key, owner, attribute in _state(module.modules_to_save[name]):
                 inside = f"modules_to_save.{name}.{key}"
                 yield f"{PREFIX}{path}.{key}", Slot(owner, attribute, f"{above}{path}.{inside}")
-    for path, _ in inject.trained_biases(root, config):
+    for path, _ in inject.trained_biases(root, name, config):
         owner, _, attribute = path.rpartition(".")
-        yield PREFIX + path, Slot(root.get_submodule(owner), attribute, above + path)
+        key = f"{_path_with_only(root, owner, name)}.{attribute}"
+        yield PREFIX + key, Slot(root.get_submodule(owner), attribute, above + path)
     if config.batch_norm == "saved":
         for norm_path, norm in _norms(root):
             for key in ("running_mean", "running_var", "num_batches_tracked"):
                 yield f"{PREFIX}{norm_path}.{key}", Slot(norm, key, f"{above}{norm_path}.{key}")
+
+
+def _path_with_only(root: nn.Module, path: str, name: str) -> str:
+    """What a path would be in a model that has no other adapters than this one."""
+    kept: list[str] = []
+    module = root
+    for part in path.split("."):
+        if not (isinstance(module, LoraLayer) and part == "base_layer" and name not in module.adapters):
+            kept.append(part)
+        module = module.get_submodule(part)
+    return ".".join(kept)
 
 
 def root_of(model: nn.Module) -> tuple[nn.Module, str]:
@@ -513,9 +532,9 @@ def _expected(model: nn.Module, planned: inject.Plan) -> Iterator[tuple[str, Ten
         parent, _, own = target.path.rpartition(".")
         path = f"{PREFIX}{parent}.base_layer.{own}" if target.inner else PREFIX + target.path
         yield from ((f"{path}.{key}", tensor) for key, tensor in _expected_parts(parts))
-        bias = getattr(layer.base_layer, layer.sites[0].bias, None)
-        if planned.config.bias == "lora_only" and isinstance(bias, Tensor):
-            yield f"{path}.base_layer.{layer.sites[0].bias}", bias
+        bias = layer.base_layer._parameters.get("bias")
+        if planned.config.bias == "lora_only" and bias is not None:
+            yield f"{path}.base_layer.bias", bias
     for path in planned.choice.saved:
         module = modules[path]
         original = module.original_module if isinstance(module, ModulesToSaveWrapper) else module
@@ -550,7 +569,7 @@ def _expected_biases(modules: Mapping[str, nn.Module], planned: inject.Plan) -> 
         original = _inside(path, planned.choice.saved)
         base = module.base_layer if isinstance(module, LoraLayer) else module
         for name, parameter in base.named_parameters(recurse=False):
-            if "bias" not in name or original:
+            if "bias" not in name or original or (path in adapted and isinstance(base, nn.MultiheadAttention)):
                 continue
             parent, _, own = path.rpartition(".")
             place = f"{parent}.base_layer.{own}" if path in inner else path
@@ -574,7 +593,14 @@ def adapter_state_dict(
     return {key: slot.read(state_dict[slot.path]) for key, slot in slots.items() if slot.path in state_dict}
 
 
-def save_adapter(model: nn.Module, name: str, folder: Path, *, initial: str | None = None) -> list[Path]:
+def save_adapter(
+    model: nn.Module,
+    name: str,
+    folder: Path,
+    *,
+    initial: str | None = None,
+    state_dict: Mapping[str, Tensor] | None = None,
+) -> list[Path]:
     """Write one adapter of a `PeftModel`: into `folder` itself if it is called `default`, else into its sub-folder.
 
     Returns the files that now make up the adapter.
@@ -582,7 +608,9 @@ def save_adapter(model: nn.Module, name: str, folder: Path, *, initial: str | No
     root, _ = root_of(model)
     config: LoraConfig = root.peft_config[name]  # type: ignore[index]
     home = folder if name == DEFAULT else folder / name
-    tensors = adapter_state_dict(model, name)
+    tensors = adapter_state_dict(model, name, state_dict)
+    if state_dict is not None and (lacking := [key for key, _ in slots_of(model, name) if key not in tensors]):
+        raise AdapterFileError(f"The given state dict lacks {len(lacking)} tensors of adapter {name!r}: {lacking[:3]}.")
     if any(t.device.type == "meta" for t in tensors.values()):
         raise AdapterFileError(f"Adapter {name!r} has no values yet (low_cpu_mem_usage); load them before saving.")
     if initial is not None:

@@ -12,7 +12,7 @@ from lumora.errors import ConfigError, LumoraWarning, NoMatchingPeftModuleError,
 from lumora.lora.adapter import Adapter, Parts
 from lumora.lora.config import LoraConfig, TaskType
 from lumora.lora.initial import new_parts
-from lumora.lora.layers import LoraLayer
+from lumora.lora.layers import Conv1D, LoraLayer, MultiheadAttention
 from lumora.lora.routing import BASE
 from lumora.lora.saved import ModulesToSaveWrapper
 from lumora.lora.targets import Choice, base_modules, choose
@@ -64,7 +64,9 @@ def plan(
     saved = config.modules_to_save
     if heads:
         saved = list(dict.fromkeys([*(saved or ()), *heads]))
-    return Plan(name, replace(config, target_modules=targets, modules_to_save=saved), choice, parts)
+    lying = any(isinstance(layer, Conv1D) for _, layer, _ in parts)
+    read = replace(config, target_modules=targets, modules_to_save=saved, fan_in_fan_out=lying)
+    return Plan(name, read, choice, parts)
 
 
 def apply(model: nn.Module, plan: Plan) -> None:
@@ -95,23 +97,22 @@ def freeze(model: nn.Module) -> None:
             parameter.requires_grad_(False)
 
 
-def train_biases(model: nn.Module, config: LoraConfig) -> None:
+def train_biases(model: nn.Module, name: str, config: LoraConfig) -> None:
     """Let the base's biases learn that the configuration names."""
-    for _, parameter in trained_biases(model, config):
+    for _, parameter in trained_biases(model, name, config):
         parameter.requires_grad_(True)
 
 
-def trained_biases(model: nn.Module, config: LoraConfig) -> Iterator[tuple[str, nn.Parameter]]:
+def trained_biases(model: nn.Module, name: str, config: LoraConfig) -> Iterator[tuple[str, nn.Parameter]]:
     """The biases of the base that go with an adapter, under their paths in the adapted model."""
     if config.bias == "lora_only":
         for path, layer in model.named_modules():
-            if isinstance(layer, LoraLayer):
-                name = layer.sites[0].bias
-                bias = getattr(layer.base_layer, name, None)
-                if isinstance(bias, nn.Parameter):
-                    yield f"{path}.base_layer.{name}", bias
+            if isinstance(layer, LoraLayer) and name in layer.adapters:
+                bias = layer.base_layer._parameters.get("bias")
+                if bias is not None:
+                    yield f"{path}.base_layer.bias", bias
     elif config.bias == "all":
-        ours = {id(p) for layer in wrappers(model) for p in _own_parameters(layer)}
+        ours = {id(p) for wrapper in wrappers(model) for p in _without_trained_biases(wrapper)}
         for path, parameter in model.named_parameters():
             if "bias" in path.rpartition(".")[2] and id(parameter) not in ours:
                 yield path, parameter
@@ -219,6 +220,15 @@ def _own_parameters(wrapper: Wrapper) -> Iterator[nn.Parameter]:
         return
     for name in wrapper.adapters:
         yield from wrapper.parameters_of(name)
+
+
+def _without_trained_biases(wrapper: Wrapper) -> Iterator[nn.Parameter]:
+    """What `bias="all"` leaves out: adapters, saved modules and, as in PEFT, bare tensors of adapted attention."""
+    yield from _own_parameters(wrapper)
+    if isinstance(wrapper, ModulesToSaveWrapper):
+        yield from wrapper.original_module.parameters()
+    elif isinstance(wrapper, MultiheadAttention):
+        yield from wrapper.base_layer.parameters(recurse=False)
 
 
 def _places(model: nn.Module) -> dict[nn.Module, list[tuple[nn.Module, str]]]:

@@ -98,7 +98,7 @@ class LoraModel(BaseTuner):
         inject.freeze(self.model)
         inject.activate(self.model, active, inference_mode=frozen or planned.config.inference_mode)
         if not planned.config.inference_mode:
-            inject.train_biases(self.model, planned.config)
+            inject.train_biases(self.model, planned.name, planned.config)
 
     # --- which adapters count -----------------------------------------------------------------------------------------
 
@@ -221,15 +221,8 @@ class LoraModel(BaseTuner):
         ]
         if problems:
             raise MergeError("Cannot merge; nothing was merged.\n" + "\n".join(f"  - {p}" for p in problems))
-        before = {layer for _, layer in layers if layer.merged}
-        try:
-            for _, layer in layers:
-                layer.merge(safe_merge=safe_merge, adapter_names=names)
-        except BaseException:
-            for _, layer in layers:
-                if layer not in before:
-                    layer.unmerge()
-            raise
+        for _, layer in layers:
+            layer.merge(adapter_names=names)
 
     def unmerge_adapter(self) -> None:
         """Put back, bit for bit, the base's weights that merging replaced."""
@@ -390,14 +383,18 @@ class PeftModel(nn.Module):
         names = list(names)
         if self.training:
             raise RoutingError("adapter_names works in eval mode only; call model.eval() first.")
+        if any(layer.merged for layer in inject.lora_layers(self)):
+            raise RoutingError("adapter_names cannot choose while adapters are merged; call unmerge_adapter() first.")
         if unknown := sorted({n for n in names if n != routing.BASE and n not in self.peft_config}):
             raise RoutingError(f"adapter_names has unknown names {unknown}; there are {list(self.peft_config)}.")
         first = next((a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), None)
-        if first is not None and first.dim() and first.shape[0] != len(names):
+        if not names or (first is not None and first.dim() and first.shape[0] != len(names)):
             raise RoutingError(
-                f"adapter_names has {len(names)} entries for a batch of {first.shape[0]}; give one for each sample."
+                f"adapter_names has {len(names)} entries for a batch of {len(first) if first is not None else '?'}; give "
+                "one for each sample."
             )
-        with routing.following(names):
+        sequence_first = any(isinstance(m, nn.MultiheadAttention) and not m.batch_first for m in self.modules())
+        with routing.following(names, sequence_first):
             yield
 
     # --- reading ------------------------------------------------------------------------------------------------------
@@ -504,6 +501,7 @@ class PeftModel(nn.Module):
         is_main_process: bool = True,
         path_initial_model_for_weight_conversion: str | None = None,
         *,
+        state_dict: Mapping[str, Tensor] | None = None,
         push_to_hub: bool = False,
         repo_id: str | None = None,
         token: str | bool | None = None,
@@ -522,6 +520,7 @@ class PeftModel(nn.Module):
             is_main_process: False writes nothing, for all processes but one.
             path_initial_model_for_weight_conversion: a folder with the adapter as it started (PiSSA, OLoRA); writes an
                 ordinary adapter of twice the rank that fits the unchanged base.
+            state_dict: take the values from this state dict of the whole model (gathered from shards, say).
             push_to_hub: send what was written to the Hub too.
             repo_id: where to, the folder's name when not given.
             token: an access token, the stored one when not given.
@@ -541,7 +540,9 @@ class PeftModel(nn.Module):
             return
         written: list[Path] = []
         for name in names:
-            written += files.save_adapter(self, name, folder, initial=path_initial_model_for_weight_conversion)
+            written += files.save_adapter(
+                self, name, folder, initial=path_initial_model_for_weight_conversion, state_dict=state_dict
+            )
         if push_to_hub:
             repo_id = repo_id or folder.resolve().name
             target = hub.Target(repo_id, token, private, commit_message, revision, create_pr)

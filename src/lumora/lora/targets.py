@@ -260,7 +260,7 @@ def _in_wanted_block(path: str, config: LoraConfig) -> bool:
 
 
 def _add_target(
-    path: str, free: dict[str, nn.Module], config: LoraConfig, choice: Choice, strict: bool, inner: bool = False
+    path: str, free: dict[str, nn.Module], config: LoraConfig, choice: Choice, strict: bool, outer: Target | None = None
 ) -> None:
     module = free[path]
     kind = _kind(module)
@@ -269,7 +269,7 @@ def _add_target(
         kind = LentLinear
         _check_lent(path, config, choice)
     around = _attention_around(path, free)
-    if around is not None and not inner:
+    if around is not None and outer is None:
         message = (
             f"{path}: nn.MultiheadAttention reads the weight of its out_proj without calling it, so an adapter there "
             f"would do nothing; target {around!r} and both projections are adapted"
@@ -278,15 +278,17 @@ def _add_target(
             (choice.problems if strict else choice.notes).append(message)
         return
     base = module.base_layer if isinstance(module, LoraLayer) else module
-    r = pattern_value(path, config.rank_pattern, config.r)
+    # What is adapted along with a target has its rank and alpha.
+    r = pattern_value(path, config.rank_pattern, outer.r if outer else config.r)
     reason = why_not(module) if kind is None else _unsuitable(base, kind, r)
     if reason is not None or kind is None:
         choice.problems.append(f"{path}: {reason}")
         return
-    alpha = pattern_value(path, config.alpha_pattern, config.lora_alpha)
-    choice.targets.append(Target(path, module, kind, r, alpha, inner))
+    alpha = pattern_value(path, config.alpha_pattern, outer.alpha if outer else config.lora_alpha)
+    target = Target(path, module, kind, r, alpha, inner=outer is not None)
+    choice.targets.append(target)
     for name in kind.inner(base):
-        _add_target(f"{path}.{name}", free, config, choice, strict, inner=True)
+        _add_target(f"{path}.{name}", free, config, choice, strict, outer=target)
 
 
 def _check_lent(path: str, config: LoraConfig, choice: Choice) -> None:
