@@ -389,9 +389,9 @@ class PeftModel(nn.Module):
             raise RoutingError(f"adapter_names has unknown names {unknown}; there are {list(self.peft_config)}.")
         first = next((a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), None)
         if not names or (first is not None and first.dim() and first.shape[0] != len(names)):
+            size = "unknown size" if first is None else first.shape[0]
             raise RoutingError(
-                f"adapter_names has {len(names)} entries for a batch of {len(first) if first is not None else '?'}; give "
-                "one for each sample."
+                f"adapter_names has {len(names)} entries for a batch of {size}; give one for each sample."
             )
         sequence_first = any(isinstance(m, nn.MultiheadAttention) and not m.batch_first for m in self.modules())
         with routing.following(names, sequence_first):

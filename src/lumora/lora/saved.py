@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
-from lumora.errors import AdapterError
+from lumora.errors import AdapterError, RoutingError
 from lumora.lora import routing
 
 
@@ -35,19 +36,44 @@ class ModulesToSaveWrapper(AuxiliaryTrainingWrapper):
         route = routing.current()
         if route is None or self._disabled:
             return self.chosen(*args, **kwargs)
-        first, *others = args
-        first, rows_of = route.rows(first, 0)
-        output: Any = self.original_module(first, *others, **kwargs)
-        if not isinstance(output, torch.Tensor):
-            raise AdapterError(
-                f"{type(self.original_module).__name__} gives {type(output).__name__}; only modules that give one "
-                "tensor can be chosen per sample."
+        return self._routed(route, args, kwargs)
+
+    def _routed(self, route: routing.Route, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run every module on its own samples, and put what they give back in order."""
+        leaves, structure = pytree.tree_flatten((args, kwargs))
+        tensors = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.dim()]
+        sizes = {len(leaves[i]) for i in tensors}
+        if len(sizes) != 1:
+            raise RoutingError(
+                f"{type(self.original_module).__name__} is called with tensors of {sorted(sizes)} entries; to be "
+                "chosen per sample (adapter_names), each must hold the samples in its first dimension."
             )
-        for name, rows in rows_of.items():
-            if name in self.modules_to_save:
-                part = self.modules_to_save[name](first.index_select(0, rows), *others, **kwargs)
-                output = output.index_copy(0, rows, part.to(output.dtype))
-        return output
+        first, rows_of = route.rows(leaves[tensors[0]], 0)
+        rows_of = {name: rows for name, rows in rows_of.items() if name in self.modules_to_save}
+        rest = torch.ones(len(first), dtype=torch.bool, device=first.device)
+        for rows in rows_of.values():
+            rest[rows] = False
+        groups = [(self.modules_to_save[name], rows) for name, rows in rows_of.items()]
+        groups += [(self.original_module, rest.nonzero().flatten())] if rest.any() else []
+        outputs: list[Any] = []
+        for module, rows in groups:
+            selected = list(leaves)
+            for i in tensors:
+                selected[i] = leaves[i].expand(len(first), *leaves[i].shape[1:]).index_select(0, rows)
+            own_args, own_kwargs = pytree.tree_unflatten(selected, structure)
+            outputs.append(module(*own_args, **own_kwargs))
+        order = torch.cat([rows for _, rows in groups]).argsort()
+        return pytree.tree_map(lambda *parts: self._in_order(parts, order), *outputs)
+
+    def _in_order(self, parts: tuple[Any, ...], order: Tensor) -> Any:
+        if all(part is None for part in parts):
+            return None
+        if not all(isinstance(part, Tensor) and part.dim() for part in parts):
+            raise RoutingError(
+                f"{type(self.original_module).__name__} gives {type(parts[0]).__name__}; only tensors with a dimension "
+                "of samples can be put together from several modules."
+            )
+        return torch.cat([part.to(parts[0].dtype) for part in parts]).index_select(0, order)
 
     @property
     def chosen(self) -> nn.Module:
