@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
 import json
 import multiprocessing
+import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +23,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import yaml
 
 TOKEN = "hf_ours"
 
@@ -198,11 +203,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def validate_card(self) -> None:
         content = json.loads(self.body)["content"]
-        front = content.split("---")[1] if content.startswith("---") else ""
-        wrong = [line for line in front.splitlines() if line and not re.match(r"(- |[\w-]+:( |$))", line)]
-        self.answer(
-            {"errors": [{"message": f"odd line: {line}"} for line in wrong], "warnings": []}, 400 if wrong else 200
-        )
+        errors: list[str] = []
+        try:
+            front = yaml.safe_load(content.split("---")[1]) if content.startswith("---") else {}
+            if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", front.get("base_model", "user/base")):
+                errors.append('"base_model" must be the name of a model')
+        except yaml.YAMLError as error:
+            errors.append(str(error))
+        answer = {"errors": [{"message": error} for error in errors], "warnings": []}
+        self.answer(answer, 400 if errors else 200)
 
     def how_to_upload(self, repo: str, revision: str) -> None:
         repository = self.for_writing(repo)
@@ -349,7 +358,8 @@ class Client:
             "no_proxy": "127.0.0.1,localhost",
             **self.settings,
         }
-        process = context.Process(target=_in_child, args=(there, environment, work, args, kwargs))
+        name = (work.__module__, work.__name__)  # its module is imported there, after the settings are made
+        process = context.Process(target=_in_child, args=(there, environment, name, args, kwargs))
         process.start()
         there.close()
         try:
@@ -363,13 +373,11 @@ class Client:
         return result
 
 
-def _in_child(pipe: Any, environment: dict[str, str], work: Callable[..., Any], args: Any, kwargs: Any) -> None:
-    import os
-    import sys
-
-    assert "huggingface_hub" not in sys.modules, "it would not see its settings"
-    os.environ.update(environment)
+def _in_child(pipe: Any, environment: dict[str, str], name: tuple[str, str], args: Any, kwargs: Any) -> None:
     try:
+        assert "huggingface_hub" not in sys.modules, "it would not see its settings"
+        os.environ.update(environment)
+        work = getattr(importlib.import_module(name[0]), name[1])
         pipe.send((True, work(*args, **kwargs)))
     except BaseException as error:
         pipe.send((False, f"{type(error).__name__}: {error}"))

@@ -1,0 +1,1 @@
+"""Lumora inside other libraries' loops; each module imports the library that it is for."""
