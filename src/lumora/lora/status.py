@@ -77,7 +77,8 @@ def model_status(model: nn.Module) -> TunerModelStatus:
     layers = layer_status(model)
     base = getattr(model, "base_model", None)
     trained, total = count_parameters(model)
-    available = list(dict.fromkeys(n for layer in layers for n in layer.available_adapters))
+    available = sorted({n for layer in layers for n in layer.available_adapters})
+    adapted = [layer for layer in layers if layer.module_type != _SAVED]
     configs = getattr(model, "peft_config", {})
     holders = {n: [layer for layer in layers if n in layer.available_adapters] for n in available}
     trained_adapters: dict[str, bool | Irregular] = {}
@@ -92,12 +93,21 @@ def model_status(model: nn.Module) -> TunerModelStatus:
         total_params=total,
         num_adapter_layers=len(layers),
         enabled=_common([layer.enabled for layer in layers]),
-        active_adapters=_common([layer.active_adapters for layer in layers if layer.module_type != _SAVED] or [[]]),
-        merged_adapters=_common([layer.merged_adapters for layer in layers if layer.module_type != _SAVED] or [[]]),
+        active_adapters=_together([(layer.active_adapters, layer.available_adapters) for layer in adapted]),
+        merged_adapters=_together([(layer.merged_adapters, layer.available_adapters) for layer in adapted]),
         requires_grad=trained_adapters,
         available_adapters=available,
         devices={n: sorted({d for layer in holders[n] for d in layer.devices[n]}) for n in available},
     )
+
+
+def _together(layers: list[tuple[list[str], list[str]]]) -> list[str] | Irregular:
+    """The names that hold in every layer that has them, out of (names, available names) of each layer."""
+    names: dict[str, None] = {}
+    for held, _ in sorted(layers, key=lambda layer: -len(layer[0])):
+        names |= dict.fromkeys(held)
+    same = all(held == [n for n in names if n in available] for held, available in layers)
+    return list(names) if same else "irregular"
 
 
 _SAVED = "ModulesToSaveWrapper"
@@ -118,7 +128,7 @@ def _one_layer(path: str, layer: inject.Wrapper) -> TunerLayerStatus:
         active_adapters=layer.active_adapters,
         merged_adapters=layer.merged_adapters if isinstance(layer, LoraLayer) else [],
         requires_grad=trained,
-        available_adapters=list(parameters),
+        available_adapters=sorted(parameters),
         devices={n: sorted({p.device.type for p in ps}) for n, ps in parameters.items()},
     )
 

@@ -37,6 +37,9 @@ class Linear(LoraLayer):
 class Conv1D(Linear):
     """transformers' `Conv1D`: the weight is (in, out). The factors are a linear layer's."""
 
+    def _get_name(self) -> str:
+        return "lora.Linear"
+
     @property
     def sizes(self) -> tuple[int, int]:
         n_out, n_in = super().sizes
