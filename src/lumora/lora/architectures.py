@@ -24,7 +24,6 @@ _CONVNEXT = ["pwconv1", "pwconv2", "pointwise_conv1", "pointwise_conv2"]
 DEFAULT_TARGETS: dict[str, Targets] = {
     # plain vision transformers
     "vit": _QUERY_VALUE,
-    "vit_hybrid": _QUERY_VALUE,
     "vit_mae": _QUERY_VALUE,
     "vit_msn": _QUERY_VALUE,
     "vitdet": _QKV,
@@ -159,6 +158,7 @@ TIMM_TARGETS: dict[str, Targets] = {
     "CspNet": r"stages\..*\.conv\d(_1x1)?\.conv",
     "DenseNet": r"features\.denseblock\d\..*\.conv\d",
     "EfficientNet": r"blocks\..*\.conv_pwl?",
+    "EfficientNetFeatures": r"blocks\..*\.conv_pwl?",
     "FocalNet": r"layers\..*\.mlp\.fc\d",
     "GhostNet": r"blocks\..*\.primary_conv\.0",
     "HighPerfGpuNet": r"stages\..*\.aggregation\.\d\.conv",
@@ -168,6 +168,7 @@ TIMM_TARGETS: dict[str, Targets] = {
     "MetaNeXt": r"stages\..*\.mlp\.fc\d",
     "MlpMixer": r".*\.mlp_\w+\.fc\d",
     "MobileNetV3": r"blocks\..*\.conv_pwl?",
+    "MobileNetV3Features": r"blocks\..*\.conv_pwl?",
     "RDNet": r"dense_stages\..*\.layers\.layers\.[245]",
     "RegNet": r"s\d\..*\.conv\d\.conv",
     "RepVit": r"stages\..*\.channel_mixer\.conv\d\.c",
