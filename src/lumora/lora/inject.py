@@ -12,7 +12,7 @@ from lumora.errors import ConfigError, LumoraWarning, NoMatchingPeftModuleError,
 from lumora.lora.adapter import Adapter, Parts
 from lumora.lora.config import LoraConfig, TaskType
 from lumora.lora.initial import new_parts
-from lumora.lora.layers import Conv1D, LoraLayer, MultiheadAttention
+from lumora.lora.layers import Conv1D, LoraLayer, MultiheadAttention, kind_of
 from lumora.lora.routing import BASE
 from lumora.lora.saved import ModulesToSaveWrapper
 from lumora.lora.targets import Choice, base_modules, choose
@@ -74,6 +74,7 @@ def apply(model: nn.Module, plan: Plan) -> None:
     for wrapper in wrappers(model):
         if plan.name in held(wrapper):
             wrapper.remove(plan.name)
+    unwrap_unused(model, keep=[layer for _, layer, _ in plan.parts])
     places = _places(model)
     for module, layer, parts in plan.parts:
         layer.add(parts)
@@ -95,12 +96,6 @@ def freeze(model: nn.Module) -> None:
     for parameter in model.parameters():
         if id(parameter) not in ours:
             parameter.requires_grad_(False)
-
-
-def train_biases(model: nn.Module, name: str, config: LoraConfig) -> None:
-    """Let the base's biases learn that the configuration names."""
-    for _, parameter in trained_biases(model, name, config):
-        parameter.requires_grad_(True)
 
 
 def trained_biases(model: nn.Module, name: str, config: LoraConfig) -> Iterator[tuple[str, nn.Parameter]]:
@@ -126,6 +121,16 @@ def remove(model: nn.Module) -> None:
             _put(places, wrapper, wrapper.base_layer)
         else:
             _put(places, wrapper, wrapper.chosen)
+    _set_native_paths(model)
+
+
+def unwrap_unused(model: nn.Module, keep: Sequence[nn.Module] = ()) -> None:
+    """Put back the original of every module in which no adapter has a part any more."""
+    places = _places(model)
+    for wrapper in list(wrappers(model)):
+        if not held(wrapper) and wrapper not in keep:
+            original = wrapper.base_layer if isinstance(wrapper, LoraLayer) else wrapper.original_module
+            _put(places, wrapper, original)
     _set_native_paths(model)
 
 
@@ -157,6 +162,8 @@ def _build(
     for target in choice.targets:
         layer = target.module if isinstance(target.module, LoraLayer) else target.kind(target.module)
         adapter = Adapter(name, target.r, target.alpha, config.use_rslora, config.use_dora)
+        if not on_meta:
+            _draw_inner_factors(layer, adapter, config)
         try:
             made = new_parts(layer, adapter, config, full_precision=full_precision, on_meta=on_meta)
         except ConfigError as error:
@@ -169,6 +176,20 @@ def _build(
             )
         parts.append((target.module, layer, made))
     return problems
+
+
+def _draw_inner_factors(layer: LoraLayer, adapter: Adapter, config: LoraConfig) -> None:
+    """Draw factors for what is adapted along with a layer, and forget them.
+
+    PEFT draws these before the layer's own and then once more; the same seed shall give the same start.
+    """
+    if config.init_lora_weights not in (True, False, "gaussian"):
+        return
+    for name in layer.inner(layer.base_layer):
+        inner = layer.base_layer.get_submodule(name)
+        kind = kind_of(inner)
+        if kind is not None:
+            new_parts(kind(inner), adapter, replace(config, use_dora=False))
 
 
 def _warn_about_size(choice: Choice, parts: list[tuple[nn.Module, LoraLayer, Parts]]) -> None:
@@ -195,16 +216,22 @@ def name_problem(name: str) -> str | None:
     """Why an adapter cannot have this name, which becomes that of a module and of a folder; None if it can."""
     if not name:
         return "the adapter's name is empty; give it one"
-    if any(c in name for c in "./\\:") or not name.isprintable() or name == BASE or hasattr(nn.ModuleDict, name):
+    if any(c in name for c in "./\\:") or not name.isprintable() or name == BASE or _is_taken(name):
         return (
             f"an adapter cannot be called {name!r}: no dots, slashes, colons or control characters, not {BASE!r}, no "
-            "method of a module"
+            "method or attribute of a module"
         )
     return None
 
 
+def _is_taken(name: str) -> bool:
+    return hasattr(nn.ModuleDict(), name) or hasattr(nn.ParameterDict(), name)
+
+
 def _name_problems(model: nn.Module, name: str, replacing: bool) -> list[str]:
     problems = [problem] if (problem := name_problem(name)) else []
+    if replacing and any(name in layer.merged_adapters for layer in lora_layers(model)):
+        problems.append(f"adapter {name!r} is merged; call unmerge_adapter() before replacing it")
     if not replacing and any(name in held(w) for w in wrappers(model)):
         problems.append(f"there is an adapter {name!r} already; choose another name or delete it first")
     return problems
@@ -282,9 +309,14 @@ def names_of(model: nn.Module) -> list[str]:
 
 
 def activate(model: nn.Module, names: str | Sequence[str], *, inference_mode: bool = False) -> None:
-    """Make exactly these adapters count and, unless `inference_mode`, train."""
+    """Make exactly these adapters count and, unless `inference_mode`, train, with the biases that they ask for."""
+    names = [names] if isinstance(names, str) else list(names)
     for wrapper in wrappers(model):
         if isinstance(wrapper, ModulesToSaveWrapper):
-            wrapper.check_active([names] if isinstance(names, str) else names)
+            wrapper.check_active(names)
     for wrapper in wrappers(model):
         wrapper.set_adapter(names, inference_mode)
+    configs = _configs(model)
+    for name in sorted(configs, key=lambda name: name in names):
+        for _, parameter in trained_biases(model, name, configs[name]):
+            parameter.requires_grad_(name in names and not inference_mode)

@@ -87,18 +87,17 @@ class LoraModel(BaseTuner):
         self._carry_out(planned)
 
     def _carry_out(self, planned: inject.Plan) -> None:
-        active = self.active_adapters or [planned.name]
-        frozen = bool(self.peft_config) and not any(
-            p.requires_grad for layer in inject.lora_layers(self.model) for n in active for p in layer.parameters_of(n)
-        )
+        if not inject.names_of(self.model):
+            inject.freeze(self.model)
         inject.apply(self.model, planned)
         self.peft_config[planned.name] = planned.config
         self.model.peft_config = self.peft_config  # type: ignore[assignment]
-        self.targeted_module_names = [t.path for t in planned.choice.targets if not t.inner]
-        inject.freeze(self.model)
-        inject.activate(self.model, active, inference_mode=frozen or planned.config.inference_mode)
-        if not planned.config.inference_mode:
-            inject.train_biases(self.model, planned.name, planned.config)
+        paths = (target.path for target in planned.choice.targets if not target.inner)
+        self.targeted_module_names = list(dict.fromkeys([*self.targeted_module_names, *paths]))
+        if self.active_adapters:  # which are left as they are, training or not
+            inject.require_grad(self.model, planned.name, False)
+        else:
+            inject.activate(self.model, planned.name, inference_mode=planned.config.inference_mode)
 
     # --- which adapters count -----------------------------------------------------------------------------------------
 
@@ -172,6 +171,7 @@ class LoraModel(BaseTuner):
         was_active = adapter_name in self.active_adapters
         for wrapper in holders:
             wrapper.remove(adapter_name)
+        inject.unwrap_unused(self.model)
         del self.peft_config[adapter_name]
         if was_active and not self.active_adapters and self.peft_config:
             first = next(iter(self.peft_config))

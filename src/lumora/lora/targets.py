@@ -13,7 +13,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from lumora.lora import architectures
 from lumora.lora.config import LoraConfig
-from lumora.lora.layers import LentLinear, Linear, LoraLayer, MultiheadAttention, is_lent, kind_of, why_not
+from lumora.lora.layers import Embedding, LentLinear, Linear, LoraLayer, MultiheadAttention, is_lent, kind_of, why_not
 from lumora.lora.saved import AuxiliaryTrainingWrapper
 
 T = TypeVar("T")
@@ -51,6 +51,11 @@ class Choice:
 def ends_with(path: str, entry: str) -> bool:
     """Whether a module's path is `entry` or ends with it after a dot."""
     return path == entry or path.endswith("." + entry)
+
+
+def is_inside(path: str, owner: str) -> bool:
+    """Whether a path is that of a module or of something in it."""
+    return path == owner or path.startswith(owner + ".")
 
 
 def matches(path: str, wanted: Collection[str] | str | None) -> bool:
@@ -107,18 +112,25 @@ def choose(model: nn.Module, config: LoraConfig, *, saved: Collection[str] = (),
     modules = dict(base_modules(model))
     choice = Choice()
     choice.saved = _saved(modules, config, saved, choice, strict)
-    free = {p: m for p, m in modules.items() if not any(p == s or p.startswith(s + ".") for s in choice.saved)}
+    taken = [path for path, module in modules.items() if isinstance(module, AuxiliaryTrainingWrapper)]
+    free = {p: m for p, m in modules.items() if not any(is_inside(p, s) for s in (*choice.saved, *taken))}
     wanted = _wanted(model, free, config, choice)
     if wanted is None:
         return choice
     choice.resolved = wanted
     _check_clash(wanted, config, choice)
+    if config.target_modules == wanted:
+        _check_taken(wanted, [p for p in modules if any(is_inside(p, t) for t in taken)], choice)
     found = [path for path in free if matches(path, wanted)]
     kept = [path for path in found if not matches(path, config.exclude_modules) and _in_wanted_block(path, config)]
+    if config.target_modules is None and config.layers_to_transform is not None and kept:
+        choice.resolved = set(kept)
     _check_found(found, kept, wanted, modules, config, choice, strict)
+    _check_second_names(model, modules, wanted, choice)
     for path in kept:
         _add_target(path, free, config, choice, strict)
-    unused = [k for k in (*config.rank_pattern, *config.alpha_pattern) if not any(pattern_matches(k, p) for p in kept)]
+    patterns, paths = (*config.rank_pattern, *config.alpha_pattern), {*kept, *(t.path for t in choice.targets)}
+    unused = [key for key in patterns if not any(pattern_matches(key, path) for path in paths)]
     if unused:
         choice.notes.append(f"rank_pattern or alpha_pattern entries that no target matches: {sorted(set(unused))}")
     return choice
@@ -151,10 +163,19 @@ def _saved(
     paths: list[str] = []
     for entry in (*(config.modules_to_save or ()), *extra):
         found = [path for path in modules if ends_with(path, entry)]
-        paths += [path for path in found if not any(path == p or path.startswith(p + ".") for p in paths)]
+        paths += found
         if not found and entry not in extra:
             message = f"modules_to_save: nothing is called {entry!r}{_nearest(entry, modules)}"
             (choice.problems if strict else choice.notes).append(message)
+    paths = [path for path in dict.fromkeys(paths) if not any(is_inside(path, p) for p in paths if p != path)]
+    for path in paths:
+        for inner, module in modules.items():
+            adapted = isinstance(module, LoraLayer) and module.adapters
+            if is_inside(inner, path) and (adapted or (inner != path and isinstance(module, AuxiliaryTrainingWrapper))):
+                choice.problems.append(
+                    f"modules_to_save: {path!r} is, or holds, {inner!r}, which is adapted or saved whole by another "
+                    "adapter; delete that first"
+                )
     return paths
 
 
@@ -183,7 +204,7 @@ def _adaptable(defaults: list[str] | str, free: dict[str, nn.Module]) -> set[str
     found = [path for path in free if matches(path, defaults)]
     fitting = [path for path in found if _kind(free[path]) is not None and getattr(free[path], "groups", 1) == 1]
     if fitting and fitting != found:
-        return set(fitting)
+        return exactly(fitting, free)
     if isinstance(defaults, str):
         return defaults
     return {entry for entry in defaults if any(ends_with(path, entry) for path in found)} or set(defaults)
@@ -198,21 +219,36 @@ def _with_new_names(wanted: set[str], free: dict[str, nn.Module], choice: Choice
     return wanted
 
 
-def _all_linear(model: nn.Module, free: dict[str, nn.Module]) -> set[str]:
+def exactly(paths: Collection[str], modules: Collection[str]) -> set[str] | str:
+    """What to write into `target_modules` for exactly these paths among a model's: as a list they may match more.
+
+    >>> sorted(exactly(["a.0", "a.1"], ["a", "a.0", "a.1"]))
+    ['a.0', 'a.1']
+    >>> exactly(["0"], ["0", "1", "1.0"])
+    '0'
+    """
+    entries = set(paths)
+    if all(path in entries or not matches(path, entries) for path in modules):
+        return entries
+    return "|".join(re.escape(path) for path in sorted(entries))
+
+
+def _all_linear(model: nn.Module, free: dict[str, nn.Module]) -> set[str] | str:
     """Every linear layer but the output head."""
     get_output = getattr(model, "get_output_embeddings", None)
     head = get_output() if callable(get_output) else None
     heads = [path for path, module in free.items() if module is head]
     if getattr(model, "config", None) is not None and hasattr(model, "num_labels"):
         heads += ["classifier", "score", "head"]
-    return {
+    paths = [
         path
         for path, module in free.items()
         if (kind := _kind(module)) is not None
         and kind.__name__ in _LINEAR_KINDS
-        and not any(path == h or path.startswith(h + ".") for h in heads)
+        and not any(is_inside(path, h) for h in heads)
         and _attention_around(path, free) is None
-    }
+    ]
+    return exactly(paths, free)
 
 
 def _check_clash(wanted: set[str] | str, config: LoraConfig, choice: Choice) -> None:
@@ -220,6 +256,29 @@ def _check_clash(wanted: set[str] | str, config: LoraConfig, choice: Choice) -> 
         choice.problems.append(
             f"{both} stand in target_modules and in modules_to_save; a module is adapted or trained whole, not both"
         )
+
+
+def _check_taken(wanted: set[str] | str, taken: list[str], choice: Choice) -> None:
+    for path in taken:
+        if matches(path, wanted):
+            choice.problems.append(
+                f"{path}: another adapter has it saved whole (modules_to_save); exclude it, or delete that adapter"
+            )
+
+
+def _check_second_names(
+    model: nn.Module, modules: dict[str, nn.Module], wanted: set[str] | str, choice: Choice
+) -> None:
+    """Point out entries that match a shared module by a name that is not its first."""
+    if isinstance(wanted, str):
+        return
+    first = {module: path for path, module in modules.items()}
+    for path, module in model.named_modules(remove_duplicate=False):
+        second = path not in modules and module in first and not matches(first[module], wanted)
+        if second and matches(path, wanted):
+            choice.problems.append(
+                f"target_modules: {path!r} is the module {first[module]!r} under a second name; use the first"
+            )
 
 
 def _check_found(
@@ -281,6 +340,8 @@ def _add_target(
     # What is adapted along with a target has its rank and alpha.
     r = pattern_value(path, config.rank_pattern, outer.r if outer else config.r)
     reason = why_not(module) if kind is None else _unsuitable(base, kind, r)
+    if kind is Embedding and config.lora_bias:
+        reason = "the adapter of an embedding has no bias; set lora_bias=False"
     if reason is not None or kind is None:
         choice.problems.append(f"{path}: {reason}")
         return
