@@ -122,7 +122,9 @@ def choose(model: nn.Module, config: LoraConfig, *, saved: Collection[str] = (),
     if config.target_modules == wanted:
         _check_taken(wanted, [p for p in modules if any(is_inside(p, t) for t in taken)], choice)
     found = [path for path in free if matches(path, wanted)]
-    kept = [path for path in found if not matches(path, config.exclude_modules) and _in_wanted_block(path, config)]
+    kept = [
+        path for path in found if not matches(path, config.exclude_modules) and _in_wanted_block(path, wanted, config)
+    ]
     if config.target_modules is None and config.layers_to_transform is not None and kept:
         choice.resolved = set(kept)
     _check_found(found, kept, wanted, modules, config, choice, strict)
@@ -303,6 +305,7 @@ def _check_found(
         choice.problems.append(
             f"target_modules matched {len(found)} modules (such as {found[0]!r}), but exclude_modules or "
             "layers_to_transform leaves out every one of them"
+            + ("; try layers_pattern with the name of the list of blocks" if config.layers_to_transform else "")
         )
     elif isinstance(wanted, set):
         for entry in sorted(wanted):
@@ -311,11 +314,11 @@ def _check_found(
                 (choice.problems if strict else choice.notes).append(message)
 
 
-def _in_wanted_block(path: str, config: LoraConfig) -> bool:
-    if config.layers_to_transform is None:
+def _in_wanted_block(path: str, wanted: set[str] | str, config: LoraConfig) -> bool:
+    indices = config.layers_to_transform
+    if indices is None or (isinstance(wanted, set) and path in wanted):  # a whole path means that very module
         return True
-    wanted = config.layers_to_transform
-    return block_index(path, config.layers_pattern) in ([wanted] if isinstance(wanted, int) else wanted)
+    return block_index(path, config.layers_pattern) in ([indices] if isinstance(indices, int) else indices)
 
 
 def _add_target(
