@@ -6,7 +6,7 @@ from lumora.lora.config import EvaConfig, LoraConfig, PeftConfig, PeftType, Task
 from lumora.lora.eva import get_eva_state_dict, initialize_lora_eva_weights
 from lumora.lora.functional import get_layer_status, get_model_status, inject_adapter_in_model
 from lumora.lora.hotswap import hotswap_adapter, prepare_model_for_compiled_hotswap
-from lumora.lora.model import LoraModel, PeftModel, get_peft_model
+from lumora.lora.model import PeftModel, get_peft_model
 from lumora.lora.optimizers import create_lorafa_optimizer, create_loraplus_optimizer
 from lumora.lora.states import (
     get_base_model_state_dict,
@@ -16,6 +16,7 @@ from lumora.lora.states import (
 )
 from lumora.lora.targets import default_targets
 from lumora.lora.task_models import PeftModelForFeatureExtraction
+from lumora.lora.tuner import LoraModel
 
 __all__ = [
     "EvaConfig",

@@ -4,7 +4,7 @@ What the combination types compute, for adapters i with weights w and scalings s
 
 | type | result |
 |---|---|
-| linear | A = sum sign(w) sqrt(abs(w) s) A_i, B = sum sqrt(abs(w) s) B_i; equal ranks |
+| linear | A = sum sign(w s) sqrt(abs(w s)) A_i, B = sum sqrt(abs(w s)) B_i; equal ranks |
 | cat | A = the w s A_i stacked, B = the B_i side by side: exactly the weighted sum, ranks added |
 | svd | the best approximation of the weighted sum of the updates at `svd_rank` |
 | ties, dare_linear, dare_ties, magnitude_prune | as linear, A and B thinned out first (see `_merged`) |
@@ -26,11 +26,12 @@ from lumora.lora.adapter import Adapter, Parts
 from lumora.lora.config import LoraConfig
 from lumora.lora.initial import fill, moved, weight_of
 from lumora.lora.layers import LoraLayer
+from lumora.lora.padding import groups_of, used_columns, used_rows
 from lumora.lora.saved import ModulesToSaveWrapper
-from lumora.lora.targets import base_modules
+from lumora.lora.targets import base_modules, exactly
 
 if TYPE_CHECKING:
-    from lumora.lora.model import LoraModel
+    from lumora.lora.tuner import LoraModel
 
 METHODS = ("linear", "ties", "dare_linear", "dare_ties", "magnitude_prune")
 COMBINATION_TYPES = (*METHODS, "cat", "svd", *(f"{m}_svd" for m in METHODS[1:]))
@@ -57,10 +58,12 @@ def add_weighted(
     """Add the combination of some adapters under a new name. On any problem nothing is added."""
     _check(model, adapters, weights, name, combination, options)
     made: dict[LoraLayer, Matrices] = {}
-    for layer in inject.lora_layers(model.model):
+    for path, layer in model.model.named_modules():
+        if not isinstance(layer, LoraLayer):
+            continue
         pairs = {n: w for n, w in zip(adapters, weights, strict=True) if n in layer.adapters}
         if pairs:
-            made[layer] = _combined(layer, pairs, combination, options)
+            made[layer] = _combined(path, layer, pairs, combination, options)
     _add(model, adapters, name, made)
 
 
@@ -77,15 +80,14 @@ def compress(
     kept: dict[str, float] = {}
     for path, layer in model.model.named_modules():
         if isinstance(layer, LoraLayer) and old in layer.adapters:
-            a, b = _matrices(layer, old)
+            a, b = _update_of(layer, old, path)
             u, s, vh = _thin_svd(a, b * layer.adapters[old].scaling)
             power = s.double().square()
-            shares = power.cumsum(0) / power.sum().clamp_min(torch.finfo(torch.float64).tiny)
-            if energy is None:
-                k = min(int(rank or 1), len(s))
-            else:
-                k = min(int((shares < energy - 1e-12).sum()) + 1, len(s))
-            kept[path] = float(shares[k - 1]) if power.sum() > 0 else 1.0
+            # An update that is zero is kept whole by any rank.
+            shares = power.cumsum(0) / power.sum() if power.sum() > 0 else torch.ones_like(power)
+            k = int((shares < (energy or 0) - 1e-12).sum()) + 1 if rank is None else rank
+            k = min(k, len(s))
+            kept[path] = float(shares[k - 1])
             made[layer] = (vh[:k], u[:, :k] * s[:k])
     _add(model, [old], new, made)
     return kept
@@ -106,6 +108,8 @@ def _check(
     thinned = combination.removesuffix("_svd") in METHODS[1:]
     if thinned and (options.density is None or not 0 <= options.density <= 1):
         raise AdapterError(f"{combination!r} needs density=..., the share of values to keep, between 0 and 1.")
+    if options.svd_rank is not None and options.svd_rank < 1:
+        raise AdapterError(f"svd_rank is {options.svd_rank}; it must be at least 1.")
     if combination in METHODS:
         for path, layer in model.model.named_modules():
             if isinstance(layer, LoraLayer):
@@ -140,21 +144,29 @@ def _bias(layer: LoraLayer, name: str) -> bool:
 
 
 @torch.no_grad()
-def _combined(layer: LoraLayer, weights: Mapping[str, float], combination: str, options: Options) -> Matrices:
-    pairs = [_matrices(layer, n) for n in weights]
+def _combined(
+    path: str, layer: LoraLayer, weights: Mapping[str, float], combination: str, options: Options
+) -> Matrices:
     w = torch.tensor(list(weights.values()), dtype=torch.float64)
     s = torch.tensor([layer.adapters[n].scaling for n in weights], dtype=torch.float64)
-    if combination == "cat":
-        first = torch.cat([a * float(x) for (a, _), x in zip(pairs, w * s, strict=True)])
-        return first, torch.cat([b for _, b in pairs], dim=1)
-    if combination in METHODS:
-        root = (w.abs() * s).sqrt()
-        a = _merged([a for a, _ in pairs], w.sign() * root, combination, options)
-        return a, _merged([b for _, b in pairs], root, combination, options)
+    if combination in ("cat", *METHODS):
+        factors = [_factors(layer, n) for n in weights]
+        if combination == "cat":
+            return _side_by_side(factors, w * s, groups_of(layer))
+        root = (w * s).abs().sqrt()
+        a = _merged([a for a, _ in factors], (w * s).sign() * root, combination, options)
+        return a, _merged([b for _, b in factors], root, combination, options)
+    pairs = [_update_of(layer, n, path) for n in weights]
     updates = [b @ a * float(x) for (a, b), x in zip(pairs, s, strict=True)]
     total = _merged(updates, w, "linear" if combination == "svd" else combination.removesuffix("_svd"), options)
     rank = options.svd_rank or max(layer.adapters[n].r for n in weights)
     return _best_of_rank(total, rank, options)
+
+
+def _side_by_side(factors: list[Matrices], weights: Tensor, groups: int) -> Matrices:
+    """Every group's rows of the first factors one below the other, the second factors beside each other."""
+    shares = [(a * float(w)).unflatten(0, (groups, -1)) for (a, _), w in zip(factors, weights, strict=True)]
+    return torch.cat(shares, dim=1).flatten(0, 1), torch.cat([b for _, b in factors], dim=1)
 
 
 def _merged(tensors: list[Tensor], weights: Tensor, method: str, options: Options) -> Tensor:
@@ -191,7 +203,7 @@ def _random_share(tensor: Tensor, density: float) -> Tensor:
 
 
 def _best_of_rank(matrix: Tensor, rank: int, options: Options) -> Matrices:
-    u, s, vh = torch.linalg.svd(matrix.float(), full_matrices=options.svd_full_matrices, driver=options.svd_driver)
+    u, s, vh = torch.linalg.svd(_wide(matrix), full_matrices=options.svd_full_matrices, driver=options.svd_driver)
     rank = min(rank, len(s))
     u, vh = u[:, :rank] * s[:rank], vh[:rank]
     if options.svd_clamp is not None:
@@ -202,34 +214,50 @@ def _best_of_rank(matrix: Tensor, rank: int, options: Options) -> Matrices:
 
 def _thin_svd(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The singular values of `b @ a` without forming it: `r` by `r` work after two QR decompositions."""
-    qb, rb = torch.linalg.qr(b.float())
-    qa, ra = torch.linalg.qr(a.float().t())
+    qb, rb = torch.linalg.qr(_wide(b))
+    qa, ra = torch.linalg.qr(_wide(a).t())
     u, s, vh = torch.linalg.svd(rb @ ra.t())
     return qb @ u, s, vh @ qa.t()
 
 
-def _matrices(layer: LoraLayer, name: str) -> Matrices:
-    a, b = layer.factors(name)
-    if layer.merge_problem():
-        raise AdapterError(f"Adapters of a grouped convolution cannot be combined: {layer.merge_problem()}.")
-    return layer.factor_matrices(a.detach(), b.detach())
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _factors(layer: LoraLayer, name: str) -> Matrices:
+    """The factors themselves, with the rank in front and in the second dimension."""
+    a, b = (t.detach() for t in layer.factors(name))
+    r, groups = layer.adapters[name].r, groups_of(layer)
+    return used_rows(layer.first_factor_view(a).flatten(1), r, groups).flatten(0, 1), used_columns(
+        b, r, groups
+    ).flatten(1)
+
+
+def _update_of(layer: LoraLayer, name: str, path: str) -> Matrices:
+    """Two matrices whose product is the layer's whole update."""
+    if problem := layer.merge_problem():
+        raise AdapterError(
+            f"{path}: {problem}. The types 'linear' and 'cat' work on the factors, and combine these too."
+        )
+    if len(layer.merge_sites()) > 1:
+        raise AdapterError(f"{path} has several weights, whose updates are no one matrix; use 'linear' or 'cat'.")
+    return _factors(layer, name)
 
 
 def _add(model: LoraModel, sources: list[str], name: str, made: Mapping[LoraLayer, Matrices]) -> None:
     """Put the new factors in, beside the ones they come from."""
     first = model.peft_config[sources[0]]
-    paths = {layer: path for path, layer in base_modules(model.model) if isinstance(layer, LoraLayer)}
+    modules = dict(base_modules(model.model))
+    paths = {layer: path for path, layer in modules.items() if isinstance(layer, LoraLayer)}
     ranks = {paths[layer]: a.shape[0] for layer, (a, _) in made.items()}
-    targets = [model.peft_config[n].target_modules for n in sources]
     common = max(ranks.values(), key=list(ranks.values()).count) if ranks else first.r
     different = {f"^{path.replace('.', chr(92) + '.')}": r for path, r in ranks.items() if r != common}
     config = replace(
-        first,
+        _with_all_targets([model.peft_config[n] for n in sources], list(ranks), list(modules)),
         r=common,
         lora_alpha=common,
         use_rslora=False,
         init_lora_weights=True,
-        target_modules=_union(targets, list(ranks)),
         rank_pattern=different,
         alpha_pattern=dict(different),
         modules_to_save=_saved(model.model, sources),
@@ -249,20 +277,22 @@ def _add(model: LoraModel, sources: list[str], name: str, made: Mapping[LoraLaye
 def _parts(layer: LoraLayer, adapter: Adapter, config: LoraConfig, a: Tensor, b: Tensor) -> Parts:
     """Factors of the layer's own shapes with the values of two matrices."""
     like = layer.factors(next(iter(layer.adapters)))[0]
-    first, second = layer.new_factors(adapter.r, False)
+    first, second = (moved(f, like.device, like.dtype) for f in layer.new_factors(adapter.r, False))
     fill(layer, weight_of(first).data, weight_of(second).data, b, a)
-    return Parts(
-        adapter, moved(first, like.device, like.dtype), moved(second, like.device, like.dtype), config.lora_dropout
-    )
+    return Parts(adapter, first, second, config.lora_dropout)
 
 
-def _union(targets: list[set[str] | list[str] | str | None], paths: list[str]) -> set[str] | str:
-    """What all sources target: their common words, or, where these are regular expressions, the paths themselves."""
-    if all(isinstance(t, set | list) for t in targets):
-        return {entry for t in targets if t is not None for entry in t}
-    if len({str(t) for t in targets}) == 1 and isinstance(targets[0], str):
-        return targets[0]
-    return set(paths)
+def _with_all_targets(configs: list[LoraConfig], adapted: list[str], paths: list[str]) -> LoraConfig:
+    """The first configuration, meaning what all of them mean: their words together, or else the very paths."""
+    first = configs[0]
+    choices = {(repr(c.exclude_modules), repr(c.layers_to_transform), repr(c.layers_pattern)) for c in configs}
+    words = [c.target_modules for c in configs]
+    if len(choices) == 1 and all(word == words[0] for word in words):
+        return first
+    if len(choices) == 1 and all(isinstance(word, set | list) for word in words):
+        return replace(first, target_modules={entry for word in words for entry in word or ()})
+    targets = exactly(adapted, paths)
+    return replace(first, target_modules=targets, exclude_modules=None, layers_to_transform=None, layers_pattern=None)
 
 
 def _saved(model: nn.Module, sources: list[str]) -> list[str] | None:

@@ -14,8 +14,8 @@ from lumora.errors import AdapterError, LumoraError
 from lumora.lora import files, inject
 from lumora.lora.config import LoraConfig, PeftConfig
 from lumora.lora.layers import LoraLayer
-from lumora.lora.model import LoraModel
 from lumora.lora.status import TunerLayerStatus, TunerModelStatus, layer_status, model_status
+from lumora.lora.tuner import LoraModel
 
 
 def inject_adapter_in_model(

@@ -10,7 +10,7 @@ from lumora.errors import NoMatchingPeftModuleError, PeftError, PeftWarning
 from lumora.lora.config import EvaConfig, LoraConfig, PeftConfig, PeftType, TaskType
 from lumora.lora.eva import get_eva_state_dict, initialize_lora_eva_weights
 from lumora.lora.functional import get_layer_status, get_model_status, inject_adapter_in_model
-from lumora.lora.model import LoraModel, PeftModel, get_peft_model
+from lumora.lora.model import PeftModel, get_peft_model
 from lumora.lora.states import (
     get_base_model_state_dict,
     get_peft_model_state_dict,
@@ -25,6 +25,7 @@ from lumora.lora.task_models import (
     PeftModelForSequenceClassification,
     PeftModelForTokenClassification,
 )
+from lumora.lora.tuner import LoraModel
 
 __all__ = [
     "EvaConfig",

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from lumora.lora.layers import BaseTunerLayer
-from lumora.lora.model import BaseTuner
+from lumora.lora.tuner import BaseTuner
 
 __all__ = ["BaseTuner", "BaseTunerLayer"]
