@@ -18,7 +18,7 @@ from lumora.lora.files.disk import Writer, text_writer, write_together
 from lumora.lora.files.layout import root_of, slots_of
 from lumora.lora.files.names import CARD, CONFIG, DEFAULT, WEIGHTS
 from lumora.lora.files.reading import Source, read_adapter
-from lumora.lora.layers import ConvTranspose, LentLinear, LoraLayer, MultiheadAttention
+from lumora.lora.layers import LentLinear, LoraLayer, MultiheadAttention
 
 
 def adapter_state_dict(
@@ -100,9 +100,7 @@ def _what_peft_cannot_say(root: nn.Module, name: str) -> dict[str, Any]:
     layers = [(p, m) for p, m in root.named_modules() if isinstance(m, LoraLayer) and name in m.adapters]
     if any(isinstance(m, MultiheadAttention) for _, m in layers):
         ours["attention"] = "the output projection's update counts once; PEFT up to 0.21 adds it twice"
-    foreign = [
-        p for p, m in layers if isinstance(m, ConvTranspose) or (isinstance(m, MultiheadAttention) and not m.whole)
-    ]
+    foreign = [p for p, m in layers if not m.peft_reads()]
     if foreign:
         ours["not_for_peft"] = f"PEFT cannot read the adapters of these layers: {', '.join(foreign)}"
     lent = [p for p, m in layers if isinstance(m, LentLinear)]

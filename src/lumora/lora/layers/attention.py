@@ -84,6 +84,9 @@ class MultiheadAttention(LoraLayer):
         n_in = base.embed_dim if self.whole else base.embed_dim + base.kdim + base.vdim
         return nn.Linear(n_in, r, bias=False), nn.Linear(r, 3 * base.embed_dim, bias=bias)
 
+    def peft_reads(self) -> bool:
+        return self.whole is not None
+
     def rests(self) -> bool:
         # torch's own forward reads the output projection's weight and would pass over an adapter on it.
         inner = self.base_layer.out_proj

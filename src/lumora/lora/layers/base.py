@@ -143,6 +143,10 @@ class LoraLayer(nn.Module, BaseTunerLayer):
         """Say why updates of this layer have no place in its weight, or None."""
         return None
 
+    def peft_reads(self) -> bool:
+        """Whether PEFT reads adapters of this layer; where it does not, their files say so."""
+        return True
+
     def per_output(self, vector: Tensor) -> Tensor:
         """Shape a value per output so that it broadcasts over the layer's output."""
         return vector

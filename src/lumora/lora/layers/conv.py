@@ -154,6 +154,9 @@ class ConvTranspose(_Convolution):
         )
         return down, _PLAIN[self.dimensions](r, base.out_channels, 1, groups=base.groups, bias=bias)
 
+    def peft_reads(self) -> bool:
+        return False
+
     def maps(self, site: Site) -> Maps | None:
         if site.output_size is not None:
             return None
