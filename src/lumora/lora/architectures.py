@@ -197,9 +197,6 @@ TORCHVISION_TARGETS: dict[str, Targets] = {
 }
 _LIBRARIES = {"timm": TIMM_TARGETS, "torchvision": TORCHVISION_TARGETS}
 
-# Names that transformers 5 replaced. Code and adapters written for the old ones keep working.
-RENAMED = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "query_key_value": "qkv"}
-
 
 def known_targets(module: nn.Module) -> Targets | None:
     """What the tables say of this very module, or None."""

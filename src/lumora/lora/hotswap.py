@@ -120,7 +120,8 @@ def hotswap_adapter_from_state_dict(
     _check_alike(known[adapter_name], config)
     slots = dict(files.slots_of(model, adapter_name))
     prefixed = {k if k.startswith(files.PREFIX) else files.PREFIX + k: v for k, v in state_dict.items()}
-    tensors = {renamed.current_name(key, slots): value for key, value in prefixed.items()}
+    moved = renamed.current_names(prefixed, slots)
+    tensors = {moved[key]: value for key, value in prefixed.items()}
     changes = _changes(root, adapter_name, config, slots, tensors)
     originals = _originals(root, adapter_name)
     values = {key: value for key in slots if (value := tensors.pop(key, originals.get(key))) is not None}

@@ -45,6 +45,7 @@ def plan(
     """Find and build everything an adapter needs. Raises one error that lists every problem."""
     heads = ("classifier", "score") if config.task_type in (TaskType.SEQ_CLS, TaskType.TOKEN_CLS) else ()
     choice = choose(model, config, saved=heads, strict=strict)
+    config = choice.config
     problems = [*_name_problems(model, name, replacing), *choice.problems]
     if config.bias != "none" and (others := [n for n, c in _configs(model).items() if c.bias != "none" and n != name]):
         problems.append(

@@ -213,7 +213,7 @@ class AdaptedProduct(torch.autograd.Function):
             ctx.save_for_backward(x, weight, a, b, None, None)
             return _no_view(y)
         mask = keep_mask(x, dropout) if dropout else None
-        # torch multiplies otherwise, to other last bits, where a weight wants a gradient: frozen or not, outputs are equal.
+        # torch multiplies in another order where a weight wants a gradient; so frozen or not, outputs are equal.
         h = maps.down.apply(x if mask is None else dropped(x, mask), a.detach())
         y = maps.base.apply(x, weight, bias)
         maps.up.add(y, h, b, scaling / ctx.keep)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
-from lumora.lora import architectures
+from lumora.lora import architectures, renamed
 from lumora.lora.config import LoraConfig
 from lumora.lora.layers import Embedding, LentLinear, Linear, LoraLayer, MultiheadAttention, is_lent, kind_of, why_not
+from lumora.lora.names import block_index, ends_with, exactly, is_inside, matches, pattern_matches, pattern_value
 from lumora.lora.saved import AuxiliaryTrainingWrapper
-
-T = TypeVar("T")
 
 ALL_LINEAR = "all-linear"
 _LINEAR_KINDS = ("Linear", "Conv1D", "MultiheadAttention")
@@ -39,6 +36,8 @@ class Target:
 class Choice:
     """What a configuration means on a model: the targets, the modules saved whole, and everything that is wrong."""
 
+    config: LoraConfig
+    """The configuration, with the names that layers have today."""
     targets: list[Target] = field(default_factory=list[Target])
     saved: list[str] = field(default_factory=list[str])
     problems: list[str] = field(default_factory=list[str])
@@ -46,53 +45,6 @@ class Choice:
     nothing_found: bool = False
     resolved: set[str] | str = ""
     """`target_modules` with defaults and "all-linear" spelled out, as it is written to the file."""
-
-
-def ends_with(path: str, entry: str) -> bool:
-    """Whether a module's path is `entry` or ends with it after a dot."""
-    return path == entry or path.endswith("." + entry)
-
-
-def is_inside(path: str, owner: str) -> bool:
-    """Whether a path is that of a module or of something in it."""
-    return path == owner or path.startswith(owner + ".")
-
-
-def matches(path: str, wanted: Collection[str] | str | None) -> bool:
-    r"""Whether a path is meant by a list of names, or matched whole by a regular expression.
-
-    >>> matches("layer.0.query", ["query"]), matches("layer.0.query", r"layer\.\d+\.que")
-    (True, False)
-    """
-    if not wanted:
-        return False
-    if isinstance(wanted, str):
-        return re.fullmatch(wanted, path) is not None
-    return any(ends_with(path, entry) for entry in wanted)
-
-
-def pattern_value(path: str, pattern: dict[str, T], default: T) -> T:
-    """The value of the first key that matches as a path ending or a regular expression, or `default`."""
-    return next((value for key, value in pattern.items() if pattern_matches(key, path)), default)
-
-
-def pattern_matches(key: str, path: str) -> bool:
-    """Whether a key of `rank_pattern` or `alpha_pattern` means a path."""
-    return re.match(rf"(.*\.)?({key})$", path) is not None
-
-
-def block_index(path: str, layers_pattern: Collection[str] | str | None) -> int | None:
-    """The index of the block that a module lies in, or None.
-
-    >>> block_index("vit.layers.3.mlp.fc1", None), block_index("a.blocks.2.x", ["layers"])
-    (3, None)
-    """
-    names = [layers_pattern] if isinstance(layers_pattern, str) else list(layers_pattern or [])
-    patterns = [rf"(?:^|.*?\.){name}\.(\d+)\." for name in names] or [r".*?\.[^.]*\.(\d+)\."]
-    for pattern in patterns:
-        if found := re.match(pattern, path):
-            return int(found.group(1))
-    return None
 
 
 def default_targets(model: nn.Module) -> list[str] | str | None:
@@ -110,7 +62,8 @@ def choose(model: nn.Module, config: LoraConfig, *, saved: Collection[str] = (),
         strict: treat entries that match nothing as problems, not notes; for a new adapter, not one read from a file.
     """
     modules = dict(base_modules(model))
-    choice = Choice()
+    config, notes = renamed.with_current_names(config, modules)
+    choice = Choice(config, notes=notes)
     choice.saved = _saved(modules, config, saved, choice, strict)
     taken = [path for path, module in modules.items() if isinstance(module, AuxiliaryTrainingWrapper)]
     free = {p: m for p, m in modules.items() if not any(is_inside(p, s) for s in (*choice.saved, *taken))}
@@ -195,7 +148,7 @@ def _wanted(model: nn.Module, free: dict[str, nn.Module], config: LoraConfig, ch
         return _adaptable(defaults, free)
     if isinstance(wanted, str):
         return _all_linear(model, free) if wanted.lower() == ALL_LINEAR else wanted
-    return _with_new_names(set(wanted), free, choice)
+    return set(wanted)
 
 
 def _adaptable(defaults: list[str] | str, free: dict[str, nn.Module]) -> set[str] | str:
@@ -210,29 +163,6 @@ def _adaptable(defaults: list[str] | str, free: dict[str, nn.Module]) -> set[str
     if isinstance(defaults, str):
         return defaults
     return {entry for entry in defaults if any(ends_with(path, entry) for path in found)} or set(defaults)
-
-
-def _with_new_names(wanted: set[str], free: dict[str, nn.Module], choice: Choice) -> set[str]:
-    for entry in sorted(wanted):
-        new = architectures.RENAMED.get(entry)
-        if new and not any(ends_with(p, entry) for p in free) and any(ends_with(p, new) for p in free):
-            wanted = wanted - {entry} | {new}
-            choice.notes.append(f"{entry!r} is called {new!r} in this version of the model; that is adapted")
-    return wanted
-
-
-def exactly(paths: Collection[str], modules: Collection[str]) -> set[str] | str:
-    """What to write into `target_modules` for exactly these paths among a model's: as a list they may match more.
-
-    >>> sorted(exactly(["a.0", "a.1"], ["a", "a.0", "a.1"]))
-    ['a.0', 'a.1']
-    >>> exactly(["0"], ["0", "1", "1.0"])
-    '0'
-    """
-    entries = set(paths)
-    if all(path in entries or not matches(path, entries) for path in modules):
-        return entries
-    return "|".join(re.escape(path) for path in sorted(entries))
 
 
 def _all_linear(model: nn.Module, free: dict[str, nn.Module]) -> set[str] | str:

@@ -135,4 +135,5 @@ def _listed(what: str, lines: list[str]) -> str:
 
 def _with_current_names(tensors: Mapping[str, Tensor], expected: Mapping[str, Any]) -> dict[str, Tensor]:
     """Keys of layers that their library has renamed since, under the names they have now."""
-    return with_keys(tensors, lambda key: renamed.current_name(key, expected))
+    moved = renamed.current_names(tensors, expected)
+    return with_keys(tensors, moved.__getitem__)
