@@ -228,16 +228,15 @@ def _factors(layer: LoraLayer, name: str) -> Matrices:
     """The factors themselves, with the rank in front and in the second dimension."""
     a, b = (t.detach() for t in layer.factors(name))
     r, groups = layer.adapters[name].r, groups_of(layer)
-    return used_rows(layer.first_factor_view(a).flatten(1), r, groups).flatten(0, 1), used_columns(
-        b, r, groups
-    ).flatten(1)
+    rows = layer.first_factor_view(a).flatten(1)  # (r, inputs)
+    return used_rows(rows, r, groups).flatten(0, 1), used_columns(b, r, groups).flatten(1)
 
 
 def _update_of(layer: LoraLayer, name: str, path: str) -> Matrices:
     """Two matrices whose product is the layer's whole update."""
     if problem := layer.merge_problem():
         raise AdapterError(
-            f"{path}: {problem}. The types 'linear' and 'cat' work on the factors, and combine these too."
+            f"{path}: {problem}. The types 'linear' and 'cat' work on the factors: they combine these too."
         )
     if len(layer.merge_sites()) > 1:
         raise AdapterError(f"{path} has several weights, whose updates are no one matrix; use 'linear' or 'cat'.")
