@@ -36,8 +36,8 @@ class UnknownAdapterError(AdapterError, KeyError):
     __str__ = Exception.__str__  # a KeyError shows its message in quotes
 
 
-class MergeError(LumoraError, ValueError):
-    """An adapter cannot be folded into the base's weights."""
+class MergeError(LumoraError, ValueError, NotImplementedError):
+    """An adapter cannot be folded into the base's weights: there is no place for it, or what it gives is not finite."""
 
 
 class RoutingError(LumoraError, ValueError):
