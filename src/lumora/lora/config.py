@@ -73,13 +73,13 @@ class EvaConfig:
 class PeftConfig:
     """What every adapter configuration holds."""
 
-    peft_type: PeftType = PeftType.LORA
     task_type: TaskType | str | None = None
+    peft_type: PeftType = PeftType.LORA
     auto_mapping: dict[str, Any] | None = None
+    peft_version: str | None = None
     base_model_name_or_path: str | None = None
     revision: str | None = None
     inference_mode: bool = False
-    peft_version: str | None = None
 
     unsupported_defaults: ClassVar[dict[str, Any]] = {}
 
