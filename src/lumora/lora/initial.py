@@ -96,7 +96,7 @@ def _from_matrices(layer: LoraLayer, a: Tensor, b: Tensor, adapter: Adapter, sta
     if not torch.isfinite(matrix).all():
         raise ConfigError(f"init_lora_weights={start!r} reads the base's weights, and these are not all finite.")
     if start == "orthogonal":
-        left, right = _orthogonal(matrix.shape[0], matrix.shape[1], adapter.r)
+        left, right = _orthogonal(matrix.shape[0], matrix.shape[1], adapter.r, wide)
     elif start == "olora":
         q, upper = torch.linalg.qr(matrix)
         left, right = q[:, : adapter.r], upper[: adapter.r]
@@ -121,12 +121,13 @@ def _principal(matrix: Tensor, r: int, scaling: float, start: str) -> tuple[Tens
     return u * root, root[:, None] * vh
 
 
-def _orthogonal(n_out: int, n_in: int, r: int) -> tuple[Tensor, Tensor]:
+def _orthogonal(n_out: int, n_in: int, r: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Factors that are not zero but whose product is: each works in its own half of an orthogonal basis."""
-    basis = torch.linalg.qr(torch.randn(r, r))[0]
+    # Drawn in 32 bits whatever comes after, so that a seed gives the same factors.
+    basis = torch.linalg.qr(torch.randn(r, r).to(dtype))[0]
     ours, theirs = basis[:, : r // 2], basis[:, r // 2 :]
-    right = ours @ torch.randn(r // 2, n_in) / 10
-    left = torch.randn(n_out, r // 2) @ theirs.t() / 10
+    right = ours @ torch.randn(r // 2, n_in).to(dtype) / 10
+    left = torch.randn(n_out, r // 2).to(dtype) @ theirs.t() / 10
     return left, right
 
 
