@@ -60,11 +60,13 @@ def verify(model: nn.Module, sample: Sequence[Any], named: Mapping[str, Any], to
         model.eval()
         inputs = stack.enter_context(_inputs_caught(layers))
         with torch.enable_grad():
-            _backward(model(*sample, **named))
+            args, kwargs = _detached((sample, dict(named)))
+            _backward(model(*args, **kwargs))
         for path, layer in layers.items():
-            if path not in inputs and not isinstance(layer, LentLinear):
+            learns = any(p.grad is not None and p.grad.abs().sum() > 0 for p in _parameters(layer))
+            if path not in inputs and not _counts_uncalled(layer, learns):
                 report.not_reached.append(path)
-            elif not any(p.grad is not None and p.grad.abs().sum() > 0 for p in _parameters(layer)):
+            elif not learns:
                 report.without_gradient.append(path)
     # The values are perturbed anew here, since merging an adapter that is still zero would prove nothing.
     with torch.random.fork_rng(), _modes_kept(model), _values_kept(model, layers.values()), torch.no_grad():
@@ -75,6 +77,11 @@ def verify(model: nn.Module, sample: Sequence[Any], named: Mapping[str, Any], to
             elif isinstance(layer, LoraLayer) and path in inputs:
                 _check_merge(path, layer, inputs[path], tolerance, report)
     return report
+
+
+def _counts_uncalled(layer: inject.Wrapper, learns: bool) -> bool:
+    """Whether a layer that is not called may count all the same: who reads its weight gets the adapted one."""
+    return isinstance(layer, LentLinear) or (learns and not isinstance(layer, LoraLayer))
 
 
 def _check_merge(path: str, layer: LoraLayer, caught: tuple[Any, Any], tolerance: float, report: Report) -> None:
@@ -187,8 +194,9 @@ def _values_kept(model: nn.Module, layers: Any) -> Generator[None]:
     kept = {p: (p.detach().clone(), p.requires_grad) for layer in layers for p in _parameters(layer)}
     generator = torch.Generator().manual_seed(0)
     try:
+        for parameter in gradients:
+            parameter.grad = None  # rather than added to: these may be a training step's
         for parameter, (value, _) in kept.items():
-            parameter.grad = None
             parameter.requires_grad_(True)
             if not value.any():
                 with torch.no_grad():
