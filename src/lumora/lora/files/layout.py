@@ -101,8 +101,9 @@ def root_of(model: nn.Module) -> tuple[nn.Module, str]:
 
 
 def frozen_norms(root: nn.Module) -> Iterator[nn.Module]:
-    """The base's batch norms with running statistics, without those in modules that are trained whole."""
-    return (norm for _, norm in _norms(root))
+    """The base's batch norms with running statistics: all but those in the copies that are trained whole."""
+    trained = {m for w in root.modules() if isinstance(w, ModulesToSaveWrapper) for m in w.modules_to_save.modules()}
+    return (m for m in root.modules() if isinstance(getattr(m, "running_mean", None), Tensor) and m not in trained)
 
 
 def _norms(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
