@@ -298,7 +298,9 @@ def require_grad(model: nn.Module, name: str, wanted: bool) -> None:
             for parameter in wrapper.parameters_of(name):
                 parameter.requires_grad_(wanted)
         elif isinstance(wrapper, ModulesToSaveWrapper) and name in wrapper.modules_to_save:
-            wrapper.modules_to_save[name].requires_grad_(wanted)
+            for parameter in wrapper.modules_to_save[name].parameters():
+                if parameter.is_floating_point():
+                    parameter.requires_grad_(wanted)
 
 
 def names_of(model: nn.Module) -> list[str]:
