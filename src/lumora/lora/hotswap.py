@@ -21,8 +21,9 @@ from lumora.lora.config import LoraConfig
 from lumora.lora.initial import magnitude_for
 from lumora.lora.inject import lora_layers
 from lumora.lora.layers import LoraLayer
+from lumora.lora.names import pattern_value
 from lumora.lora.saved import ModulesToSaveWrapper
-from lumora.lora.targets import base_modules, pattern_value
+from lumora.lora.targets import base_modules
 
 
 def prepare_model_for_compiled_hotswap(
@@ -150,6 +151,7 @@ def _changes(
     actual = {module: path for path, module in root.named_modules() if isinstance(module, LoraLayer)}
     changes: list[_Change] = []
     wrong: list[str] = []
+    alphas: dict[str, float] = {}
     for path, layer in base_modules(root):
         if not isinstance(layer, LoraLayer) or name not in layer.adapters:
             continue
@@ -160,7 +162,9 @@ def _changes(
         a, b = (tensors.pop(above + key, None) for key in keys)
         for key in keys if a is not None else (*keys, *_BESIDE_FACTORS):
             slots.pop(above + key, None)
-        alpha = pattern_value(path, config.alpha_pattern, config.lora_alpha)
+        # What is adapted along with the layer around it has its alpha.
+        alpha = pattern_value(path, config.alpha_pattern, alphas.get(path.rpartition(".")[0], config.lora_alpha))
+        alphas[path] = alpha
         if a is None and b is None:
             changes.append(_Change(layer, alpha, None))
         elif a is None or b is None or not padding.fits(layer, name, a, b):
