@@ -1,4 +1,4 @@
-"""Show the examples in docstrings as code: `>>>` lines and their output in a fence."""
+"""Show the examples in docstrings as code: `>>>` lines go into a fence."""
 
 from __future__ import annotations
 
