@@ -205,7 +205,7 @@ def _warn_about_size(choice: Choice, parts: list[tuple[nn.Module, LoraLayer, Par
             larger.append(f"{target.path} ({size:,} parameters for {own:,})")
     if larger:
         warnings.warn(
-            f"{len(larger)} adapters are larger than the layers they adapt: {', '.join(larger[:4])}"
+            f"{len(larger)} of {len(parts)} adapters are larger than the layers they adapt: {', '.join(larger[:4])}"
             f"{', ...' if len(larger) > 4 else ''}. Train such layers whole (modules_to_save), or use a smaller rank "
             "there (rank_pattern).",
             LumoraWarning,
