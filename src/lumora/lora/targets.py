@@ -16,7 +16,7 @@ from lumora.lora.names import block_index, ends_with, exactly, is_inside, matche
 from lumora.lora.saved import AuxiliaryTrainingWrapper
 
 ALL_LINEAR = "all-linear"
-_LINEAR_KINDS = ("Linear", "Conv1D", "MultiheadAttention")
+_LINEAR_KINDS = (Linear, MultiheadAttention)
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _all_linear(model: nn.Module, free: dict[str, nn.Module]) -> set[str] | str:
         path
         for path, module in free.items()
         if (kind := _kind(module)) is not None
-        and kind.__name__ in _LINEAR_KINDS
+        and issubclass(kind, _LINEAR_KINDS)
         and not any(is_inside(path, h) for h in heads)
         and _attention_around(path, free) is None
     ]
