@@ -8,6 +8,8 @@ parallel), and the mask is 8-bit integers.
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor
 
@@ -50,12 +52,13 @@ def _random_words(count: int, device: torch.device) -> Tensor:
     """64-bit random numbers."""
     if device.type != "cpu":
         return torch.empty(count, dtype=torch.int64, device=device).random_(-(2**63), None)
-    # SplitMix64 (Steele, Lea, Flood 2014): a counter in steps of the golden ratio, then two rounds of mixing.
+    # A counter in steps of the golden ratio, mixed by Doug Lea's lea64 (the mixer of Java's LXM generators). All its
+    # shifts are by half a word, so each is one operation on the halves.
     z = torch.arange(count).mul_(-0x61C8864680B583EB).add_(torch.empty((), dtype=torch.int64).random_(-(2**63), None))
-    shifted = torch.empty_like(z)
-    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15), (31, 1)):
-        torch.bitwise_right_shift(z, shift, out=shifted).bitwise_and_((1 << (64 - shift)) - 1)
-        z.bitwise_xor_(shifted)
-        if factor != 1:
-            z.mul_(factor)
+    halves = z.view(torch.int32).view(-1, 2)
+    low, high = halves.unbind(1) if sys.byteorder == "little" else halves.unbind(1)[::-1]
+    low.bitwise_xor_(high)
+    for _ in range(2):
+        z.mul_(-0x2545F4914F6CDD1D)
+        low.bitwise_xor_(high)
     return z

@@ -68,7 +68,10 @@ class Matrix:
         _rows(total).addmm_(_rows(gradient), weight)
 
     def weight_gradient(self, gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        return _rows(gradient).t() @ _rows(x)
+        gradient, x = _rows(gradient), _rows(x)
+        if gradient.shape[1] > x.shape[1]:  # the thin matrix is cheaper to turn
+            return (x.t() @ gradient).t().contiguous()
+        return gradient.t() @ x
 
     def bias_gradient(self, gradient: Tensor) -> Tensor:
         return _rows(gradient).sum(0)
