@@ -26,7 +26,6 @@ from lumora.lora.adapter import Adapter, Parts
 from lumora.lora.config import LoraConfig
 from lumora.lora.initial import fill, moved, weight_of
 from lumora.lora.layers import LoraLayer
-from lumora.lora.padding import groups_of, used_columns, used_rows
 from lumora.lora.saved import ModulesToSaveWrapper
 from lumora.lora.targets import base_modules, exactly
 
@@ -152,7 +151,7 @@ def _combined(
     if combination in ("cat", *METHODS):
         factors = [_factors(layer, n) for n in weights]
         if combination == "cat":
-            return _side_by_side(factors, w * s, groups_of(layer))
+            return _side_by_side(factors, w * s, _groups(layer))
         root = (w * s).abs().sqrt()
         a = _merged([a for a, _ in factors], (w * s).sign() * root, combination, options)
         return a, _merged([b for _, b in factors], root, combination, options)
@@ -227,9 +226,14 @@ def _wide(tensor: Tensor) -> Tensor:
 def _factors(layer: LoraLayer, name: str) -> Matrices:
     """The factors themselves, with the rank in front and in the second dimension."""
     a, b = (t.detach() for t in layer.factors(name))
-    r, groups = layer.adapters[name].r, groups_of(layer)
-    rows = layer.first_factor_view(a).flatten(1)  # (r, inputs)
-    return used_rows(rows, r, groups).flatten(0, 1), used_columns(b, r, groups).flatten(1)
+    # Factors with room for more rank than the adapter uses (see `padding`) are cut to what it uses, in every group.
+    groups, used = _groups(layer), layer.adapters[name].r // _groups(layer)
+    rows = layer.first_factor_view(a).flatten(1).unflatten(0, (groups, -1))[:, :used]
+    return rows.flatten(0, 1), b[:, :used].flatten(1)
+
+
+def _groups(layer: LoraLayer) -> int:
+    return getattr(layer.base_layer, "groups", 1)
 
 
 def _update_of(layer: LoraLayer, name: str, path: str) -> Matrices:
