@@ -269,7 +269,7 @@ WRONG_FIELDS: list[tuple[str, list[Any]]] = [
     ("use_dora", ["no", None, 1, [], True]),
     ("lora_bias", ["no", None, 1, [], True]),
     ("init_lora_weights", ["other", None, 5, [], {}, "pissa_niter_", "pissa_niter_x", "pissa_niter_²", "loftq"]),
-    ("layers_to_transform", ["1", True, [1.5], ["1"], {}, [[1]], 3, [7]]),
+    ("layers_to_transform", ["1", True, [1.5], ["1"], {}, [[1]]]),
     ("layers_pattern", [5, [5], {}, "layers", "(", ["("]]),
     ("rank_pattern", [5, [], "body", {"body": "8"}, {"body": 0}, {"body": None}, {"(": 4}, None, {"body": 10**12}]),
     ("alpha_pattern", [5, [], "body", {"body": "8"}, {"body": None}, {"(": 4}, None, {"body": float("nan")}]),
