@@ -239,7 +239,10 @@ _TEXT: _Test = (lambda v: v is None or isinstance(v, str), "a string or None")
 _NAMES: _Test = (lambda v: v is None or isinstance(v, str) or _all(v, _is_text), "a list of names, a string or None")
 _TASKS = frozenset(task.value for task in TaskType)
 _TYPES: dict[str, _Test] = {
-    "task_type": (lambda v: v is None or (isinstance(v, str) and v in _TASKS), f"one of {', '.join(TaskType)}, or None"),
+    "task_type": (
+        lambda v: v is None or (isinstance(v, str) and v in _TASKS),
+        f"one of {', '.join(TaskType)}, or None",
+    ),
     "base_model_name_or_path": _TEXT,
     "revision": _TEXT,
     "peft_version": _TEXT,
