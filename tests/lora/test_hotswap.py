@@ -24,6 +24,7 @@ LAYERS: dict[str, Any] = {
     "linear": lambda: nn.Linear(6, 4),
     "convolution": lambda: nn.Conv2d(3, 4, 3, padding=1),
     "grouped": lambda: nn.Conv2d(4, 8, 3, groups=2),
+    "transposed": lambda: nn.ConvTranspose2d(4, 6, 3, groups=2),
     "embedding": lambda: nn.Embedding(7, 4),
     "attention": lambda: nn.MultiheadAttention(8, 2, batch_first=True),
 }
@@ -31,6 +32,7 @@ INPUTS: dict[str, Any] = {
     "linear": lambda: torch.randn(3, 6),
     "convolution": lambda: torch.randn(2, 3, 5, 5),
     "grouped": lambda: torch.randn(2, 4, 5, 5),
+    "transposed": lambda: torch.randn(2, 4, 5, 5),
     "embedding": lambda: torch.arange(7),
     "attention": lambda: torch.randn(2, 5, 8),
 }

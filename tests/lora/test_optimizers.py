@@ -108,6 +108,7 @@ LAYERS: dict[str, Any] = {
     "linear": (lambda: nn.Linear(6, 4), lambda: torch.randn(5, 6)),
     "convolution": (lambda: nn.Conv2d(3, 4, 3), lambda: torch.randn(2, 3, 5, 5)),
     "grouped": (lambda: nn.Conv2d(4, 6, 3, groups=2), lambda: torch.randn(2, 4, 5, 5)),
+    "transposed": (lambda: nn.ConvTranspose2d(4, 6, 3, groups=2), lambda: torch.randn(2, 4, 5, 5)),
 }
 
 
@@ -127,7 +128,8 @@ def test_lorafa__steps_along_the_gradient_of_the_whole_update(kind: str) -> None
         optimizer.zero_grad()
         model(x).square().mean().backward()
         parts = []
-        for rows, gradient in zip(a.flatten(1).chunk(groups), b.grad.flatten(1).chunk(groups), strict=True):
+        ranks_first = a.transpose(0, 1) if kind == "transposed" else a
+        for rows, gradient in zip(ranks_first.flatten(1).chunk(groups), b.grad.flatten(1).chunk(groups), strict=True):
             parts.append(gradient @ torch.linalg.inv(rows @ rows.t()) / 1.5**2)
         directions.append(torch.cat(parts).view(b.shape).detach())
         optimizer.step()

@@ -211,7 +211,6 @@ def _write(change: _Change, name: str, config: LoraConfig) -> None:
     layer, adapter = change.layer, change.layer.adapters[name]
     adapter.alpha, adapter.use_rslora = change.alpha, config.use_rslora
     if change.factors is not None:
-        adapter.r = change.factors[0].shape[0]
         padding.write(layer, name, *change.factors)
     else:
         for parameter in layer.parameters_of(name):

@@ -163,7 +163,7 @@ class LoraFA(Optimizer):
 def projected(gradient: Tensor, pair: Pair) -> Tensor:
     """The gradient of a second factor times the inverse of `A A^T`, over the squared scaling."""
     groups, scaling = groups_of(pair.layer), pair.layer.adapters[pair.name].scaling
-    a = pair.a.flatten(1).unflatten(0, (groups, -1))  # (groups, r / groups, in)
+    a = pair.layer.first_factor_view(pair.a).flatten(1).unflatten(0, (groups, -1))  # (groups, r / groups, in)
     g = gradient.flatten(1).unflatten(0, (groups, -1))  # (groups, out / groups, r / groups)
     wide = torch.promote_types(a.dtype, torch.float32)
     square = a.to(wide) @ a.to(wide).transpose(1, 2)
