@@ -52,6 +52,7 @@ class PeftModel(nn.Module):
             replacing=replacing,
         )
         self._take_mode()
+        _feed_checkpoints(model)
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -443,3 +444,14 @@ def get_peft_model(
 def _name_of(model: nn.Module) -> str | None:
     name = getattr(model, "name_or_path", None)
     return name if isinstance(name, str) and name else None
+
+
+def _feed_checkpoints(model: nn.Module) -> None:
+    """Let gradients through checkpoints of the reentrant kind, which pass none on if none of their inputs wants any.
+
+    In a frozen base no input does; transformers can make the embeddings' output want some.
+    """
+    functions = (getattr(module, "_gradient_checkpointing_func", None) for module in model.modules())
+    enable = getattr(model, "enable_input_require_grads", None)
+    if callable(enable) and any(getattr(f, "keywords", {}).get("use_reentrant") for f in functions):
+        enable()
