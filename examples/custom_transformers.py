@@ -2,8 +2,8 @@
 
     python examples/custom_transformers.py
 
-PatchTSMixer tells time series apart without attention: there is no "query" or "value" to name. The steps are the same for
-any new architecture: look at the names, choose, adapt, and let the model prove that every adapter takes part.
+PatchTSMixer tells time series apart without attention: there is no "query" or "value" to name. The steps are the same
+for any new architecture: look at the names, choose, adapt, and let the model prove that every adapter takes part.
 """
 
 from __future__ import annotations
