@@ -226,7 +226,7 @@ def test_dare__with_everything_kept_is_the_method_without_dare(kind: str) -> Non
 def test_dare_linear__keeps_a_random_share_and_its_expectation() -> None:
     case = BY_NAME["linear"]
     model = _three(case)
-    mean, n = torch.zeros(6, 5, dtype=torch.float64), 500
+    mean, n = torch.zeros(6, 5, dtype=torch.float64), 200
     for i in range(n):
         model.add_weighted_adapter(["a"], [1.0], f"n{i}", combination_type="dare_linear_svd", density=0.5, svd_rank=5)
         mean += delta(case.layer(), *_factors_of(model, f"n{i}"), 1.0) / n

@@ -456,7 +456,7 @@ def test_sequence_classification__also_saves_its_classifier() -> None:
 
 def test_oversized_adapter__is_warned_about_with_the_numbers() -> None:
     model = nn.ModuleDict({"depthwise": nn.Conv2d(8, 8, 3, groups=8), "linear": nn.Linear(64, 64)})
-    with pytest.warns(LumoraWarning, match=r"1 adapters are larger.*depthwise \(584 parameters for 72\)"):
+    with pytest.warns(LumoraWarning, match=r"1 of 2 adapters are larger.*depthwise \(584 parameters for 72\)"):
         get_peft_model(model, LoraConfig(r=8, target_modules=["depthwise", "linear"]))
 
 

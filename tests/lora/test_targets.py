@@ -15,7 +15,6 @@ from lumora.errors import LumoraWarning, NoMatchingPeftModuleError, TargetError
 from lumora.lora.layers import LoraLayer
 from lumora.lora.targets import base_modules, block_index, choose, ends_with, exactly, matches, pattern_value
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:.*larger than the layers they adapt")
 
 

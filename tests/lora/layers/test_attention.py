@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 
@@ -103,6 +104,21 @@ def test_query_that_may_look_at_nothing__gives_what_torch_gives(need_weights: bo
     output = model(*args, attn_mask=mask, need_weights=need_weights)
     expected = model.merge_and_unload()(*args, attn_mask=mask, need_weights=need_weights)
     torch.testing.assert_close(tensors_in(output), tensors_in(expected), rtol=1e-9, atol=1e-9, equal_nan=True)
+
+
+def test_deepcopy__runs_its_own_hooks_and_not_the_originals() -> None:
+    case = BY_NAME["attention"]
+    model = adapted(case)
+    calls: list[str] = []
+    model.base_model.model.layer.base_layer.register_forward_hook(lambda *_: calls.append("both"))
+    other = copy.deepcopy(model)
+    other.base_model.model.layer.base_layer.register_forward_hook(lambda *_: calls.append("copy"))
+    args, _ = case.call()
+    other(*args)
+    assert calls == ["both", "copy"]
+    calls.clear()
+    model(*args)
+    assert calls == ["both"]
 
 
 # --- torch's transformer layers --------------------------------------------------------------------------------------

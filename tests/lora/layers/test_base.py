@@ -171,11 +171,9 @@ def test_hooks_of_the_base__fire_exactly_once(case: Case, mode: Mode, when: str)
     assert sorted(log) == sorted(ALL_HOOKS)
 
 
-@pytest.mark.parametrize("case", KINDS, ids=str)
+@pytest.mark.parametrize("case", [c for c in KINDS if "attention" not in c.name], ids=str)
 def test_forward_hook_of_the_base__changes_what_the_base_gives(case: Case) -> None:
     """A hook that doubles the base's output leaves the adapter's own part as it is."""
-    if "attention" in case.name:
-        pytest.skip("attention has one output for base and adapters")
     model = adapted(case)
     args, kwargs = case.call()
     base = case.layer()(*args, **kwargs)

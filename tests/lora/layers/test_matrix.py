@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.lora.reference import (
+    BY_NAME,
     CASES,
     KINDS,
     MODES,
@@ -18,6 +20,7 @@ from tests.lora.reference import (
     adapted,
     adapter_tensors,
     assert_close,
+    changes,
     configured,
     explicit,
     scaling_of,
@@ -84,6 +87,67 @@ def test_layer__computes_and_differentiates_like_the_explicit_weight(case: Case,
 @pytest.mark.parametrize(("case", "mode"), _fitting(CASES, (PLAIN,)) + _fitting(KINDS, (TWICE,)))
 def test_layer__computes_and_differentiates_like_the_explicit_weight_in_32_bits(case: Case, mode: Mode) -> None:
     _compare_with_explicit(case, mode, torch.float32)
+
+
+class _WithChanges(nn.Module):
+    """A layer that computes with its weights and what adapters add to them, which for DoRA depends on the weights."""
+
+    def __init__(self, layer: nn.Module, tensors: dict[str, Tensor], scalings: dict[str, float]) -> None:
+        super().__init__()
+        self.layer, self.tensors, self.scalings = layer, tensors, scalings
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        total = dict(self.layer.named_parameters())
+        for name, scaling in self.scalings.items():
+            for weight, amount in changes(self.layer, self.tensors, name, scaling).items():
+                total[weight] = total[weight] + amount
+        return torch.func.functional_call(self.layer, total, args, kwargs)
+
+
+@pytest.mark.parametrize(("case", "mode"), _fitting([c for c in KINDS if c.mergeable], (PLAIN, TWICE)))
+def test_base_that_trains_too__gets_the_explicit_weights_gradient(case: Case, mode: Mode) -> None:
+    model = adapted(case, mode)
+    start = "base_model.model.layer."
+    base = {n.removeprefix(start): p for n, p in model.named_parameters() if "lora_" not in n}
+    ours = {n.replace("base_layer.", ""): p.requires_grad_() for n, p in base.items()}
+    theirs = {n: p.detach().clone().requires_grad_() for n, p in ours.items()}
+    scalings = {n: scaling_of(c) for n, c in model.peft_config.items()}
+    reference = _WithChanges(case.layer(), adapter_tensors(model), scalings)
+    call = case.call()
+    weighted_sum(model(*call[0], **call[1])).backward()
+    inside = {f"layer.{n}": p for n, p in theirs.items()}
+    weighted_sum(torch.func.functional_call(reference, inside, *call)).backward()
+    for name, parameter in ours.items():
+        assert_close(parameter.grad, theirs[name].grad)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if "channels_last" in c.name], ids=str)
+def test_channels_last__stays_channels_last(case: Case) -> None:
+    (x,), _ = case.call()
+    memory = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+    expected = case.layer()(x)
+    output = adapted(case)(x)
+    assert expected.is_contiguous(memory_format=memory) == output.is_contiguous(memory_format=memory)
+
+
+@pytest.mark.parametrize("case", KINDS, ids=str)
+def test_half_precision_base__comes_close_to_the_explicit_weight(case: Case) -> None:
+    """The adapters stay in 32 bits and get their gradients there."""
+    reference = adapted(case, PLAIN, torch.float32)
+    model = adapted(case, PLAIN, torch.bfloat16)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = reference.get_parameter(name).detach().clone()
+    args, kwargs = case.call(torch.bfloat16)
+    output = tensors_in(model(*args, **kwargs))
+    expected = tensors_in(reference(*(a.float() if a.is_floating_point() else a for a in args), **kwargs))
+    for ours, theirs in zip(output, expected, strict=True):
+        assert ours.dtype == torch.bfloat16
+        assert (ours.float() - theirs).abs().max() <= 0.05 * theirs.abs().max()
+    weighted_sum(output).backward()
+    for name, parameter in adapter_tensors(model).items():
+        assert parameter.grad is not None, name
+        assert parameter.grad.dtype == torch.float32
 
 
 @pytest.mark.parametrize("options", [{}, {"use_dora": True}], ids=["plain", "dora"])
@@ -183,6 +247,25 @@ def test_functional_gradient__equals_backward(case: Case, mode: Mode) -> None:
     loss(parameters).backward()
     for name, parameter in parameters.items():
         assert_close(found[name], parameter.grad)
+
+
+@pytest.mark.parametrize("name", ["linear", "conv2d_few_positions", "conv2d_pointwise", "embedding"])
+def test_vmap__gives_every_samples_own_gradient(name: str) -> None:
+    model = adapted(BY_NAME[name], TWICE)
+    (x,), _ = BY_NAME[name].call()
+    x = torch.cat([x.detach()] * 3)
+    x = torch.randn_like(x) if x.is_floating_point() else x
+    parameters = {n: p.detach() for n, p in model.named_parameters() if "lora_" in n}
+
+    def loss(values: dict[str, Tensor], one: Tensor) -> Tensor:
+        return torch.func.functional_call(model, values, (one,)).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, x)
+    for i, one in enumerate(x):
+        model.zero_grad()
+        model(one).square().sum().backward()
+        for n in parameters:
+            assert_close(found[n][i], model.get_parameter(n).grad)
 
 
 @pytest.mark.parametrize(("case", "mode"), _fitting(KINDS, (PLAIN, TWICE)))
