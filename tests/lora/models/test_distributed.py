@@ -1,89 +1,64 @@
-"""Two processes train what one process would: `DistributedDataParallel` and FSDP2, on the CPU."""
+"""Two real processes: DDP and FSDP2 give what one process gives."""
 
-import copy
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from tests.lora.models import workers
+from torch import Tensor
 
-from lumora import LoraConfig, PeftModel, get_peft_model
-from lumora.lora.layers import LoraLayer
+from lumora import PeftModel
 
-WORLD = 2
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
-def new_base():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 16))
+def _in_two_processes(work: Callable[[int, str], None], folder: Path) -> None:
+    mp.start_processes(work, args=(str(folder),), nprocs=workers.WORLD, start_method="spawn")
 
 
-def adapted(**choice):
-    config = LoraConfig(r=4, target_modules=["0"], modules_to_save=["2"], init_lora_weights=False, **choice)
-    torch.manual_seed(1)
-    return get_peft_model(new_base(), config)
+def _in_one_process(steps: int) -> tuple[list[dict[str, Tensor]], PeftModel]:
+    """Gradients of each step on the whole batch, and the model afterwards."""
+    model = workers.adapted()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    seen = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        workers.loss_of(model, *workers.batch()).backward()
+        seen.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+        optimizer.step()
+    return seen, model
 
 
-def pictures():
-    return torch.randn(8, 32, generator=torch.Generator().manual_seed(2))
+def _assert_equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        torch.testing.assert_close(gradient, theirs[name], msg=name)
 
 
-def gradients_of_one_process(model):
-    alone = copy.deepcopy(model)
-    alone(pictures()).square().mean().backward()
-    return {name: p.grad for name, p in alone.named_parameters() if p.requires_grad}
+def test_ddp__has_the_gradients_of_one_process_on_the_whole_batch(tmp_path: Path) -> None:
+    _in_two_processes(workers.data_parallel, tmp_path)
+    expected, model = _in_one_process(steps=2)
+    found = torch.load(tmp_path / "gradients.pt")
+    for ours, theirs in zip(found, expected, strict=True):
+        _assert_equal(ours, theirs)
+    loaded = PeftModel.from_pretrained(workers.base(), tmp_path / "adapter").eval()
+    x, _ = workers.batch()
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(x), model.eval()(x))
 
 
-def in_two_processes(worker, folder, *arguments):
-    mp.spawn(start, args=(worker, str(folder), arguments), nprocs=WORLD)
-
-
-def start(rank, worker, folder, arguments):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORLD)
-    try:
-        worker(rank, folder, *arguments)
-    finally:
-        dist.destroy_process_group()
-
-
-def train_in_parallel(rank, folder, choice):
-    model = adapted(**choice)
-    expected = gradients_of_one_process(model)
-    parallel = nn.parallel.DistributedDataParallel(model)
-    parallel(pictures()[rank::WORLD]).square().mean().backward()
-    found = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
-    torch.testing.assert_close(found, expected)
-    frozen = [name for name, p in model.named_parameters() if not p.requires_grad and p.grad is not None]
-    assert frozen == []
-    parallel.module.save_pretrained(f"{folder}/adapter", is_main_process=rank == 0)
-
-
-def train_in_shards(rank, folder, choice):
-    model = adapted(**choice)
-    expected, output = gradients_of_one_process(model), model(pictures())
-    mesh = init_device_mesh("cpu", (WORLD,))
-    for layer in list(model.modules()):
-        if isinstance(layer, LoraLayer):
-            fully_shard(layer, mesh=mesh)
-    fully_shard(model, mesh=mesh)
-    torch.testing.assert_close(model(pictures()), output)
-    model(pictures()[rank::WORLD]).square().mean().backward()
-    found = {name: p.grad.full_tensor() for name, p in model.named_parameters() if p.requires_grad}
-    torch.testing.assert_close(found, expected)
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    whole = get_model_state_dict(model, options=options)
-    model.save_pretrained(f"{folder}/adapter", state_dict=whole, is_main_process=rank == 0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("worker", [train_in_parallel, train_in_shards])
-@pytest.mark.parametrize("choice", [{}, {"use_dora": True}, {"bias": "lora_only"}], ids=["plain", "dora", "bias"])
-def test_two_processes__have_the_gradients_of_one_and_save_the_same_adapter(worker, choice, tmp_path):
-    in_two_processes(worker, tmp_path, choice)
-    again = PeftModel.from_pretrained(new_base(), tmp_path / "adapter")
-    torch.testing.assert_close(again(pictures()), adapted(**choice)(pictures()))
+def test_fsdp2__has_the_gradients_of_one_process_and_its_adapter_can_be_gathered(tmp_path: Path) -> None:
+    _in_two_processes(workers.fully_sharded, tmp_path)
+    (expected,), model = _in_one_process(steps=1)
+    _assert_equal(torch.load(tmp_path / "gradients.pt"), expected)
+    loaded = PeftModel.from_pretrained(workers.base(), tmp_path / "adapter").eval()
+    x, _ = workers.batch()
+    with torch.no_grad():
+        output = model.eval()(x)
+        torch.testing.assert_close(loaded(x), output)
+    for sharded in torch.load(tmp_path / "outputs.pt"):
+        torch.testing.assert_close(sharded, output)
