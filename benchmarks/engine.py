@@ -5,9 +5,9 @@
     python benchmarks/engine.py --rounds 9 --out benchmarks/results/engine.md
 
 The floor is the frozen base's forward pass and the gradient back to the first adapted layers, with no adapters at all.
-All arms of a row take turns in one process, so that they see the same machine; each time is the fastest round. Memory is
-the most that one step of an arm needs beyond its model, measured in a fresh process (on a GPU: torch's own peak). On a
-machine with a GPU everything runs there in bf16, eager and compiled.
+All arms of a row take turns in one process, so that they see the same machine; each time is the fastest round. Memory
+is the most that one step of an arm needs beyond its model, measured in a fresh process (on a GPU: torch's own peak).
+On a machine with a GPU everything runs there in bf16, eager and compiled.
 """
 
 from __future__ import annotations
