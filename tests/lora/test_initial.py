@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -234,6 +235,26 @@ def test_dora__starts_with_the_lengths_of_the_weight(case: Case) -> None:
     else:
         rows = lengths(layer, ungrouped(layer).weight).flatten()
     assert_close(tensors["lora_magnitude_vector.default.weight"].flatten(), rows)
+
+
+@pytest.mark.parametrize("low_cpu_mem_usage", [False, True])
+@pytest.mark.parametrize("start", [True, False, "gaussian", "orthogonal", "pissa", "pissa_niter_1", "olora"], ids=str)
+@pytest.mark.parametrize("name", ["linear", "conv2d_stride", "embedding", "attention"])
+def test_trained_adapter__is_read_back_whatever_its_start(
+    name: str, start: Any, low_cpu_mem_usage: bool, tmp_path: Path
+) -> None:
+    """PiSSA and OLoRA took part of the base with them: the base that the adapter is read into gives it up again."""
+    case = BY_NAME[name]
+    model = _started(case, start, torch.float32)
+    with torch.no_grad():
+        for parameter in adapter_tensors(model).values():
+            parameter.add_(torch.randn_like(parameter) / 10)
+    args, kwargs = case.call(torch.float32)
+    model.save_pretrained(tmp_path)
+    torch.manual_seed(1234)
+    fresh = Holder(case.layer(torch.float32))
+    loaded = PeftModel.from_pretrained(fresh, tmp_path, low_cpu_mem_usage=low_cpu_mem_usage)
+    torch.testing.assert_close(tensors_in(loaded(*args, **kwargs)), tensors_in(model(*args, **kwargs)), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("start", [True, False, "gaussian", "orthogonal", "pissa_niter_2"], ids=str)

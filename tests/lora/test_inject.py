@@ -461,7 +461,7 @@ def test_oversized_adapter__is_warned_about_with_the_numbers() -> None:
 
 
 def test_low_cpu_mem_usage__leaves_the_factors_without_storage() -> None:
-    for options in ({}, {"use_dora": True}, {"init_lora_weights": "pissa"}):
+    for options in ({}, {"use_dora": True}, {"init_lora_weights": "orthogonal"}):
         base = nn.ModuleDict({"linear": nn.Linear(4, 4), "embedding": nn.Embedding(4, 4)})
         before = {k: v.clone() for k, v in base.state_dict().items()}
         config = LoraConfig(r=2, target_modules=["linear", "embedding"], **options)

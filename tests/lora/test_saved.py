@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lumora import LoraConfig, PeftModel, get_peft_model
-from lumora.errors import AdapterError
+from lumora.errors import AdapterError, RoutingError
 from lumora.lora.saved import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
 
 
@@ -145,6 +145,51 @@ def test_keyword_arguments__reach_the_copy() -> None:
         model.base_model.model.head.original_module.layer.weight.zero_()
     assert torch.equal(model(x), expected)
     torch.testing.assert_close(model(x, adapter_names=["default"] * 3), expected)
+
+
+class Stages(nn.Module):
+    """A model that walks through a list, and indexes a sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(4, 4)
+        self.stages = nn.ModuleList([nn.Linear(4, 4) for _ in range(3)])
+        self.head = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x)
+        for stage in self.stages:
+            x = stage(x)
+        assert len(self.stages) == 3
+        assert self.head
+        return self.head[0](x).sum(1) + self.head[-1](self.stages[1](x)).sum(1)
+
+
+def test_containers__may_be_saved_and_are_walked_through(tmp_path: Path) -> None:
+    config = LoraConfig(r=2, target_modules=["body"], modules_to_save=["stages", "head"])
+    base = Stages()
+    start = copy.deepcopy(base.state_dict())
+    x = torch.randn(3, 4)
+    expected = base(x)
+    model = get_peft_model(base, config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "modules_to_save" in name:
+                parameter.normal_()
+    trained = model(x)
+    assert not torch.allclose(trained, expected)
+    trained.sum().backward()
+    assert all(base.stages.modules_to_save["default"][i].weight.grad is not None for i in range(3))
+    assert all(p.grad is None for p in base.stages.original_module.parameters())
+    with model.disable_adapter():
+        assert torch.equal(model(x), expected)
+    assert model.verify(x).ok
+    model.save_pretrained(tmp_path)
+    fresh = Stages()
+    fresh.load_state_dict(start)
+    assert torch.equal(PeftModel.from_pretrained(fresh, tmp_path)(x), trained)
+    with pytest.raises(RoutingError, match="parts of a ModuleList"):
+        model.eval()(x, adapter_names=["default", "default", "__base__"])
 
 
 def test_integer_parameters__stay_without_gradient() -> None:

@@ -203,6 +203,11 @@ class LoraConfig(PeftConfig):
             raise ConfigError("LoraConfig: " + "; ".join(problems) + ".")
         self.peft_type = PeftType(self.peft_type)
 
+    @property
+    def moves_base(self) -> bool:
+        """Whether the start takes part of the base's weights into the factors (PiSSA, OLoRA)."""
+        return str(self.init_lora_weights).startswith(("pissa", "olora"))
+
     def _problems(self) -> list[str]:
         """Say everything that is wrong, so that one run shows it all."""
         problems = _misfits(self, _CHOICES)

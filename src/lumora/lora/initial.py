@@ -115,7 +115,10 @@ def _principal(matrix: Tensor, r: int, scaling: float, start: str) -> tuple[Tens
         u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
         u, s, vh = u[:, :r], s[:r], vh[:r]
     else:
-        u, s, v = torch.svd_lowrank(matrix, r, niter=int(start.removeprefix("pissa_niter_")))
+        # The same directions every time: when the adapter is read back, the base must give up the same again.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            u, s, v = torch.svd_lowrank(matrix, r, niter=int(start.removeprefix("pissa_niter_")))
         vh = v.t()
     root = (s / scaling).sqrt()
     return u * root, root[:, None] * vh

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -145,6 +145,28 @@ class ModulesToSaveWrapper(AuxiliaryTrainingWrapper):
             if name.startswith("_") or name in ("original_module", "modules_to_save"):
                 raise
             return getattr(self.chosen, name)
+
+    # A saved `Sequential` or `ModuleList` is also indexed and walked through.
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._container()[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._container())
+
+    def __len__(self) -> int:
+        return len(self._container())
+
+    def __bool__(self) -> bool:
+        return True
+
+    def _container(self) -> Any:
+        if routing.current() is not None and not self._disabled and self.modules_to_save:
+            raise RoutingError(
+                f"adapter_names cannot choose among the parts of a {type(self.original_module).__name__} that is saved "
+                "whole, since the model takes them out one by one; run the adapters one after the other."
+            )
+        return self.chosen
 
 
 class TrainableTokensWrapper(AuxiliaryTrainingWrapper):

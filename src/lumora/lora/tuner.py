@@ -45,7 +45,7 @@ class LoraModel(BaseTuner):
             config,
             adapter_name,
             full_precision=autocast_adapter_dtype,
-            on_meta=low_cpu_mem_usage,
+            on_meta=low_cpu_mem_usage and not config.moves_base,
             strict=strict,
             replacing=replacing,
         )
@@ -77,7 +77,7 @@ class LoraModel(BaseTuner):
             config,
             adapter_name,
             full_precision=autocast_adapter_dtype,
-            on_meta=low_cpu_mem_usage,
+            on_meta=low_cpu_mem_usage and not config.moves_base,
             strict=strict,
         )
         self._carry_out(planned)

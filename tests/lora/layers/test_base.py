@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -298,6 +299,29 @@ def test_layer__answers_what_users_of_peft_ask() -> None:
         layer.r["default"] = 5
     with pytest.raises(AttributeError):
         _ = layer.nothing_of_that_name
+
+
+@pytest.mark.parametrize("case", KINDS, ids=str)
+def test_layer__takes_its_arguments_by_the_bases_names(case: Case) -> None:
+    args, kwargs = case.call()
+    names = list(inspect.signature(type(case.layer()).forward).parameters)[1:]
+    named = dict(zip(names, args, strict=False))
+    for mode in (PLAIN, MODES[-1]):
+        model = adapted(case, mode)
+        expected = tensors_in(model(*args, **kwargs))
+        assert_close(tensors_in(model(**named, **kwargs)), expected)
+        with model.disable_adapter():
+            model(**named, **kwargs)
+
+
+def test_sparse_embedding__gives_its_adapter_dense_gradients() -> None:
+    base = nn.Embedding(9, 5, sparse=True)
+    model = get_peft_model(Holder(base), LoraConfig(r=2, target_modules=["layer"], init_lora_weights=False))
+    model(torch.tensor([[1, 3], [3, 8]])).sum().backward()
+    for parameter in adapter_tensors(model).values():
+        assert parameter.grad is not None
+        assert not parameter.grad.is_sparse
+        assert parameter.grad.any()
 
 
 def test_half_precision_base__keeps_the_adapter_and_its_lengths_in_32_bits() -> None:

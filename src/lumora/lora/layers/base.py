@@ -172,9 +172,9 @@ class LoraLayer(nn.Module, BaseTunerLayer):
             return not self.adapters
         return self._disabled or not self._active
 
-    def adapted(self, x: Tensor) -> Tensor:
-        """The forward pass with adapters. Layers with several products or more inputs override it."""
-        return self.product(x, self.sites[0])
+    def adapted(self, input: Tensor) -> Tensor:
+        """The forward pass with adapters, its arguments named as the base's. Layers with more inputs override it."""
+        return self.product(input, self.sites[0])
 
     def product(self, x: Tensor, site: Site) -> Tensor:
         """One adapted product: traced, routed per sample, in one autograd node, or spelled out."""

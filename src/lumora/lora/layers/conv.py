@@ -42,10 +42,10 @@ class _Convolution(LoraLayer):
             "(rank_pattern sets one module's rank)"
         )
 
-    def adapted(self, x: Tensor, site: Site = LoraLayer.sites[0]) -> Tensor:
-        if x.dim() == self.dimensions + 1:  # one sample without a batch dimension
-            return self.product(x[None], site)[0]
-        return self.product(x, site)
+    def adapted(self, input: Tensor, site: Site = LoraLayer.sites[0]) -> Tensor:
+        if input.dim() == self.dimensions + 1:  # one sample without a batch dimension
+            return self.product(input[None], site)[0]
+        return self.product(input, site)
 
     def up(self, h: Tensor, b: Tensor, bias: Tensor | None, site: Site) -> Tensor:
         return _FUNCTION[self.dimensions](h, b, bias, groups=self.base_layer.groups)
@@ -129,10 +129,10 @@ class ConvTranspose(_Convolution):
     PEFT has no adapters for this layer, so it cannot read these.
     """
 
-    def adapted(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:  # type: ignore[override]
+    def adapted(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # type: ignore[override]
         # The whole size may be given, with or without a batch; the last dimensions are what counts.
         size = None if output_size is None else tuple(output_size[-self.dimensions :])
-        return super().adapted(x, Site(output_size=size))
+        return super().adapted(input, Site(output_size=size))
 
     def base_product(self, x: Tensor, site: Site) -> Tensor:
         return self.base_layer(x, site.output_size)

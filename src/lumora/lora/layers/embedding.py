@@ -42,7 +42,8 @@ class Embedding(LoraLayer):
 
     def down(self, x: Tensor, a: Tensor, site: Site) -> Tensor:
         base: nn.Embedding = self.base_layer  # type: ignore[assignment]
-        return F.embedding(x, a.t(), base.padding_idx, None, 2.0, base.scale_grad_by_freq, base.sparse)
+        # Never with sparse gradients: the factor is small, and few optimizers take them.
+        return F.embedding(x, a.t(), base.padding_idx, None, 2.0, base.scale_grad_by_freq)
 
     def up(self, h: Tensor, b: Tensor, bias: Tensor | None, site: Site) -> Tensor:
         return F.linear(h, b)

@@ -55,6 +55,9 @@ class Conv1D(Linear):
         """Outputs of the layer."""
         return self.sizes[1]
 
+    def adapted(self, x: Tensor) -> Tensor:  # type: ignore[override] - transformers calls it x
+        return self.product(x, self.sites[0])
+
     def map_weight(self, site: Site) -> Tensor:
         return self.as_matrix(super().map_weight(site))
 
