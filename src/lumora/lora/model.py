@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lumora.errors import AdapterError, PeftWarning, RoutingError
 from lumora.lora import files, hub, inject, routing, status, verify
 from lumora.lora.config import LoraConfig
+from lumora.lora.signature import signature_of_base
 from lumora.lora.tuner import LoraModel
 
 
@@ -56,6 +57,7 @@ class PeftModel(nn.Module):
 
     # --- running ------------------------------------------------------------------------------------------------------
 
+    @signature_of_base
     def forward(self, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any) -> Any:
         """Run the adapted model, with the base's own arguments.
 
