@@ -23,7 +23,7 @@ from tests.lora.reference import (
 from torch import Tensor, nn
 
 from lumora import LoraConfig, PeftModel, get_peft_model
-from lumora.errors import AdapterError, MergeError, PeftWarning
+from lumora.errors import AdapterError, MergeError, PeftWarning, TargetError
 from lumora.lora.layers import LoraLayer
 
 pytestmark = [
@@ -263,6 +263,48 @@ def test_merge__of_an_adapters_bias_into_a_layer_without_one_is_refused_with_not
         model.merge_adapter()
     _assert_state(model, before)
     assert not any(layer.merged for layer in _layers(model))
+
+
+class Tied(nn.Module):
+    """An embedding and a layer that share one weight, as autoencoders and language models have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.decoder = nn.Embedding(6, 4), nn.Linear(4, 6, bias=False)
+        self.decoder.weight = self.embedding.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.decoder(self.embedding(ids))
+
+
+def test_merge__into_a_weight_that_another_module_shares_is_refused() -> None:
+    model, ids = get_peft_model(Tied(), LoraConfig(r=2, target_modules=["decoder"])), torch.arange(6)
+    draw(model)
+    before, output = _state(model), model(ids)
+    with pytest.raises(MergeError, match=r"decoder: .*its weight, which is shared with 'embedding\.weight'"):
+        model.merge_adapter()
+    _assert_state(model, before)
+    assert torch.equal(model(ids), output)
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_start__that_would_change_a_weight_that_another_module_shares_is_refused(start: str) -> None:
+    base = Tied()
+    before = _state(base)
+    with pytest.raises(TargetError, match=rf"decoder: .*'{start}'.*shared with 'embedding\.weight'"):
+        get_peft_model(base, LoraConfig(r=2, target_modules=["decoder"], init_lora_weights=start))
+    _assert_state(base, before)
+
+
+def test_merge__in_inference_mode_can_be_undone_outside() -> None:
+    model, x = _two("a"), torch.randn(3, 4)
+    before, output = _state(model), model(x)
+    with torch.inference_mode():
+        model.merge_adapter()
+        torch.testing.assert_close(model(x), output, rtol=1e-5, atol=1e-5)
+    model.unmerge_adapter()
+    _assert_state(model, before)
+    model(x).sum().backward()
 
 
 def test_merge__twice_warns_and_adds_nothing() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -54,6 +54,10 @@ def plan(
     parts: list[tuple[nn.Module, LoraLayer, Parts]] = []
     if not problems:
         problems = _build(choice, config, name, parts, full_precision, on_meta)
+    if not problems:
+        changed = {t.path: (p[1], p[2].base_weights or ()) for t, p in zip(choice.targets, parts, strict=True)}
+        start = f"init_lora_weights={config.init_lora_weights!r}"
+        problems = [f"{path}: {start} would change its {shared}" for path, shared in shared_weights(model, changed)]
     if problems:
         kind = NoMatchingPeftModuleError if choice.nothing_found else TargetError
         text = "\n".join(f"  - {problem}" for problem in problems)
@@ -133,6 +137,22 @@ def unwrap_unused(model: nn.Module, keep: Sequence[nn.Module] = ()) -> None:
             original = wrapper.base_layer if isinstance(wrapper, LoraLayer) else wrapper.original_module
             _put(places, wrapper, original)
     _set_native_paths(model)
+
+
+def shared_weights(
+    model: nn.Module, weights: Mapping[str, tuple[LoraLayer, Iterable[str]]]
+) -> Iterator[tuple[str, str]]:
+    """Of weights of adapted layers, by the layers' paths, those that other modules hold too, with where they do."""
+    wanted = {
+        id(getattr(layer.base_layer, name)): (path, layer.base_layer, name)
+        for path, (layer, names) in weights.items()
+        for name in names
+    }
+    for path, module in model.named_modules() if wanted else ():
+        for name, parameter in module._parameters.items():
+            if id(parameter) in wanted and module is not wanted[id(parameter)][1]:
+                owner, _, weight = wanted[id(parameter)]
+                yield owner, f"{weight}, which is shared with {f'{path}.{name}'!r}"
 
 
 def lora_layers(model: nn.Module) -> Iterator[LoraLayer]:

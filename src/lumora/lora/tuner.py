@@ -215,6 +215,10 @@ class LoraModel(BaseTuner):
         problems = [
             f"{path}: {problem}" for path, layer in layers if (problem := layer.why_not_merge(names, safe=safe_merge))
         ]
+        holders = [(path, layer) for path, layer in layers if any(n in layer.adapters for n in names)]
+        changed = {path: (layer, {site.weight for site in layer.merge_sites()}) for path, layer in holders}
+        shared = inject.shared_weights(self.model, changed)
+        problems += [f"{path}: merging would change its {weight}" for path, weight in shared]
         if problems:
             raise MergeError("Cannot merge; nothing was merged.\n" + "\n".join(f"  - {p}" for p in problems))
         for _, layer in layers:
