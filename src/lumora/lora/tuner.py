@@ -248,7 +248,10 @@ class LoraModel(BaseTuner):
         return self._bare()
 
     def unload(self) -> nn.Module:
-        """Return the plain base model as it was, without adapters; modules trained whole give way to the originals."""
+        """Return the plain base model as it was, without adapters; modules trained whole give way to the originals.
+
+        PiSSA and OLoRA moved part of the base's weights into the adapter: that part goes with it.
+        """
         for layer in inject.lora_layers(self.model):
             layer.unmerge()
         for wrapper in inject.wrappers(self.model):
