@@ -70,6 +70,7 @@ CALLED = {
     "": (
         "get_peft_model", "get_peft_model_state_dict", "set_peft_model_state_dict", "inject_adapter_in_model",
         "get_layer_status", "get_model_status", "get_base_model_state_dict", "set_base_model_state_dict", "EvaConfig",
+        "initialize_lora_eva_weights", "get_eva_state_dict",
         "PeftModel", "PeftModel.from_pretrained", "PeftModel.save_pretrained", "PeftModel.load_adapter",
         "PeftModel.add_adapter", "PeftModel.set_adapter", "PeftModel.disable_adapter", "PeftModel.get_base_model",
         "PeftModel.get_nb_trainable_parameters", "PeftModel.print_trainable_parameters", "PeftModel.get_layer_status",

@@ -63,13 +63,18 @@ def get_eva_state_dict(
     dataloader: Iterable[Any],
     peft_config: LoraConfig | None = None,
     forward_fn: Forward = run_model,
+    prepare_model_inputs_fn: None = None,
+    prepare_layer_inputs_fn: None = None,
     adapter_name: str = "default",
+    gather_distributed_inputs: bool = True,
+    show_progress_bar: bool = True,
 ) -> dict[str, Tensor]:
     """Return, for every adapted layer that can take them, the leading directions of its inputs: path -> (rank, inputs).
 
     Looks at batches until the directions stand still (`EvaConfig.tau`) or the data ends. Costs one matrix of inputs
-    by inputs for each layer that is looked at.
+    by inputs for each layer that is looked at. The arguments are those of `initialize_lora_eva_weights`.
     """
+    _refuse_preparation(prepare_model_inputs_fn, prepare_layer_inputs_fn)
     root, _ = root_of(model)
     config = peft_config or getattr(root, "peft_config", {}).get(adapter_name)
     if config is None:
@@ -109,8 +114,11 @@ def initialize_lora_eva_weights(
     dataloader: Iterable[Any] | None = None,
     eva_state_dict: Mapping[str, Tensor] | None = None,
     forward_fn: Forward = run_model,
+    prepare_model_inputs_fn: None = None,
+    prepare_layer_inputs_fn: None = None,
     adapter_name: str = "default",
-    low_cpu_mem_usage: bool = False,
+    gather_distributed_inputs: bool = True,
+    show_progress_bar: bool = True,
 ) -> None:
     """Start an adapter that was made with `init_lora_weights="eva"` from data.
 
@@ -119,9 +127,13 @@ def initialize_lora_eva_weights(
         dataloader: batches that `forward_fn` understands; a few hundred samples are plenty.
         eva_state_dict: directions from an earlier `get_eva_state_dict`, instead of data.
         forward_fn: how to run the model on a batch.
+        prepare_model_inputs_fn: kept for PEFT's callers, who give None for pictures.
+        prepare_layer_inputs_fn: the same.
         adapter_name: which adapter.
-        low_cpu_mem_usage: kept for PEFT's callers.
+        gather_distributed_inputs: kept for PEFT's callers; every process looks at its own batches.
+        show_progress_bar: kept for PEFT's callers; none is shown.
     """
+    _refuse_preparation(prepare_model_inputs_fn, prepare_layer_inputs_fn)
     root, _ = root_of(model)
     config: LoraConfig | None = getattr(root, "peft_config", {}).get(adapter_name)
     if config is None or config.init_lora_weights != "eva":
@@ -129,7 +141,7 @@ def initialize_lora_eva_weights(
     if (dataloader is None) == (eva_state_dict is None):
         raise ConfigError("Give either a dataloader or an eva_state_dict.")
     if eva_state_dict is None:
-        eva_state_dict = get_eva_state_dict(model, dataloader or (), config, forward_fn, adapter_name)
+        eva_state_dict = get_eva_state_dict(model, dataloader or (), config, forward_fn, adapter_name=adapter_name)
     options = config.eva_config if isinstance(config.eva_config, EvaConfig) else EvaConfig()
     layers = {path: m for path, m in base_modules(root) if isinstance(m, LoraLayer) and adapter_name in m.adapters}
     if unknown := [path for path in eva_state_dict if path not in layers]:
@@ -142,6 +154,14 @@ def initialize_lora_eva_weights(
     for path in dropped:
         layers[path].remove(adapter_name)
     _note_ranks(root, adapter_name, config, ranks, alphas, dropped)
+
+
+def _refuse_preparation(*functions: object) -> None:
+    if any(function is not None for function in functions):
+        raise ConfigError(
+            "prepare_model_inputs_fn and prepare_layer_inputs_fn leave out the padding of texts; here every position "
+            "that a layer sees counts. Pass None, and leave out in forward_fn what shall not count."
+        )
 
 
 def _restart(
