@@ -142,3 +142,16 @@ def test_unknown_attributes__are_those_of_the_base() -> None:
         assert model.base_model.model is model.get_base_model()
         with pytest.raises(AttributeError):
             model.nothing_of_that_name
+
+
+def test_get_peft_model_on_an_adapted_model__makes_the_new_adapter_the_active_one() -> None:
+    outputs: list[Tensor] = []
+    for library in (peft, lumora.peft):
+        first = adapted(library, tiny("Linear"), r=2, target_modules=["layer"], init_lora_weights=False)
+        options = {"r": 2, "target_modules": ["one.layer"], "init_lora_weights": False}
+        with quiet():
+            model = adapted(library, first.get_base_model(), name="second", seed=2, **options)
+        assert list(model.peft_config) == ["default", "second"]
+        assert model.active_adapter == "second"
+        outputs.append(model(sample_for("Linear")))
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=1e-6)
