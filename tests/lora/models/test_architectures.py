@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from tests.lora.models import by_hand, zoo
 from tests.lora.models.zoo import Architecture
 from torch import nn
 
-from lumora import PeftModel
+from lumora import LoraConfig, PeftModel, get_peft_model
+from lumora.errors import TargetError
 
 WITHOUT_LINEAR = ("poolformer", "resnet")
 """Models of transformers whose only linear layer is the head."""
@@ -45,17 +47,6 @@ def _norms_frozen(base: nn.Module) -> nn.Module:
 
 
 @each_choice
-def test_forward__is_that_of_the_written_weights(architecture: Architecture, targets: Any) -> None:
-    model, base = by_hand.adapted(architecture, target_modules=targets), architecture.base()
-    args, kwargs = architecture.sample()
-    by_writing = by_hand.written(base, by_hand.weights(model, base))
-    with torch.no_grad():
-        before, expected = base(*args, **kwargs), by_writing(*args, **kwargs)
-        by_hand.assert_close(model(*args, **kwargs), expected)
-    assert by_hand.scalar(before) != pytest.approx(by_hand.scalar(expected))
-
-
-@each_choice
 def test_gradients__are_those_of_the_explicit_weights(architecture: Architecture, targets: Any) -> None:
     model = by_hand.adapted(architecture, target_modules=targets).train()
     base = _norms_frozen(architecture.base())
@@ -74,14 +65,14 @@ def test_gradients__are_those_of_the_explicit_weights(architecture: Architecture
 
 
 @each_choice
-def test_merge__writes_the_explicit_weights_and_unmerge_takes_them_back(
-    architecture: Architecture, targets: Any
-) -> None:
+def test_outputs__are_those_of_the_written_weights_merged_or_not(architecture: Architecture, targets: Any) -> None:
     model, base = by_hand.adapted(architecture, target_modules=targets), architecture.base()
     args, kwargs = architecture.sample()
     expected = by_hand.weights(model, base)
     with torch.no_grad():
         unmerged = model(*args, **kwargs)
+        by_hand.assert_close(unmerged, by_hand.written(base, expected)(*args, **kwargs))
+        assert by_hand.scalar(unmerged) != pytest.approx(by_hand.scalar(base(*args, **kwargs)))
         model.merge_adapter()
         by_hand.assert_close(model(*args, **kwargs), unmerged)
         model.unmerge_adapter()
@@ -149,3 +140,16 @@ def test_defaults__leave_the_head_and_the_first_layer_alone(architecture: Archit
     assert first not in names
     assert not any(name.startswith(architecture.head) for name in names)
     assert base.get_submodule(architecture.head) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "kind"),
+    [("tf_efficientnet_b0", "conv_stem", "Conv2dSame"), ("resnetv2_50x1_bit", "conv2", "StdConv2d")],
+)
+def test_convolutions_that_compute_something_else__are_refused_by_name(name: str, target: str, kind: str) -> None:
+    with torch.device("meta"):
+        base = timm.create_model(name)
+    before = {n: type(m) for n, m in base.named_modules()}
+    with pytest.raises(TargetError, match=rf"{target}: {kind} is a Conv2d that changes forward"):
+        get_peft_model(base, LoraConfig(target_modules=[target]))
+    assert {n: type(m) for n, m in base.named_modules()} == before
