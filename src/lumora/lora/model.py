@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
@@ -17,6 +18,19 @@ from lumora.lora import files, hub, inject, routing, status, verify
 from lumora.lora.config import LoraConfig
 from lumora.lora.signature import signature_of_base
 from lumora.lora.tuner import LoraModel
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _by_tuner(method: Callable[Concatenate[LoraModel, P], R]) -> Callable[Concatenate[PeftModel, P], R]:
+    """The same verb on the wrapper, where people and editors look for it."""
+
+    @wraps(method)
+    def verb(self: PeftModel, *args: P.args, **kwargs: P.kwargs) -> R:
+        return method(self.base_model, *args, **kwargs)
+
+    return verb
 
 
 class PeftModel(nn.Module):
@@ -186,9 +200,17 @@ class PeftModel(nn.Module):
         )
         self._freeze_norms()
 
-    def set_adapter(self, adapter_name: str | Sequence[str], inference_mode: bool = False) -> None:
-        """Make exactly this adapter (or these) count and, unless `inference_mode`, train."""
-        self.base_model.set_adapter(adapter_name, inference_mode)
+    set_adapter = _by_tuner(LoraModel.set_adapter)
+    set_strength = _by_tuner(LoraModel.set_strength)
+    set_requires_grad = _by_tuner(LoraModel.set_requires_grad)
+    delete_adapter = _by_tuner(LoraModel.delete_adapter)
+    rename_adapter = _by_tuner(LoraModel.rename_adapter)
+    add_weighted_adapter = _by_tuner(LoraModel.add_weighted_adapter)
+    compress_adapter = _by_tuner(LoraModel.compress_adapter)
+    merge_adapter = _by_tuner(LoraModel.merge_adapter)
+    unmerge_adapter = _by_tuner(LoraModel.unmerge_adapter)
+    merge_and_unload = _by_tuner(LoraModel.merge_and_unload)
+    unload = _by_tuner(LoraModel.unload)
 
     @contextmanager
     def disable_adapter(self) -> Generator[None]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from torch import nn
 
 from lumora.lora.layers.attention import MultiheadAttention
-from lumora.lora.layers.base import BaseTunerLayer, LoraLayer, Site
+from lumora.lora.layers.base import LoraLayer, Site
 from lumora.lora.layers.conv import Conv, ConvTranspose
 from lumora.lora.layers.embedding import Embedding
+from lumora.lora.layers.holder import BaseTunerLayer
 from lumora.lora.layers.lent import LentLinear, is_lent
 from lumora.lora.layers.linear import Conv1D, Linear
 
