@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from tests.lora.reference import assert_close, seeded
 from torch import Tensor
 
-from lumora.lora.dropout import keep_mask, keep_probability
+from lumora.lora.dropout import keep_mask
 from lumora.lora.product import AdaptedProduct, Convolution, Maps, Matrix, Pointwise, compose, merging_pays
 
 SCALING = 1.7
@@ -44,7 +44,7 @@ class Product:
     def expected(self, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, dropout: float) -> Tensor:
         y, dropped = self.base(x, weight, bias), x
         if dropout:
-            dropped = x * keep_mask(x, dropout).double() / keep_probability(dropout)
+            dropped = x * keep_mask(x, dropout).double() / (1 - dropout)
         return y + SCALING * self.up(self.down(dropped, a), b)
 
     def __str__(self) -> str:

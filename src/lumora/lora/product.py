@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lumora.lora.dropout import dropped, keep_mask, keep_probability
+from lumora.lora.dropout import dropped, keep_mask
 
 
 class LinearMap(Protocol):
@@ -209,7 +209,7 @@ class AdaptedProduct(torch.autograd.Function):
         scaling: float,
         dropout: float,
     ) -> Tensor:
-        ctx.maps, ctx.scaling, ctx.keep = maps, scaling, keep_probability(dropout)
+        ctx.maps, ctx.scaling, ctx.keep = maps, scaling, 1.0 - dropout
         ctx.merged = dropout == 0.0 and merging_pays(maps, x, weight)
         if ctx.merged:
             y = maps.base.apply(x, compose(a, b, weight, scaling, onto=weight), bias)
@@ -229,23 +229,25 @@ class AdaptedProduct(torch.autograd.Function):
         gradient, maps, scaling = gradients[0], ctx.maps, ctx.scaling / ctx.keep
         wants_x, _, wants_bias, wants_a, wants_b, *_ = ctx.needs_input_grad
         grad_x = grad_a = grad_b = grad_h = None
-        if (wants_a or wants_b) and (h is None or torch.is_grad_enabled()):
-            # With create_graph=True the saved h would hide how it depends on x and a.
+        graph = torch.is_grad_enabled()  # create_graph=True
+        if (wants_a or wants_b) and (h is None or graph):  # the saved h would hide how it depends on x and a
             h = maps.down.apply(x if mask is None else dropped(x, mask), a)
-        if wants_a or (wants_x and not ctx.merged):
-            grad_h = maps.up.input_gradient(gradient, b, h) * scaling
+        kept = None if mask is None else mask.to(x.dtype)
         if wants_b:
             grad_b = maps.up.weight_gradient(gradient, h, b) * scaling
-        if wants_a:
-            grad_a = maps.down.weight_gradient(grad_h, x if mask is None else dropped(x, mask), a)
+        if wants_a or (wants_x and not ctx.merged):
+            grad_h = maps.up.input_gradient(gradient, b * scaling, h)
         if wants_x and ctx.merged:
             grad_x = maps.base.input_gradient(gradient, compose(a, b, weight, scaling, onto=weight), x)
-        elif wants_x:
+        elif wants_x and mask is None:
             grad_x = maps.base.input_gradient(gradient, weight, x)
-            if mask is None:
-                maps.down.add_input_gradient(grad_x, grad_h, a, x)
-            else:
-                grad_x.add_(maps.down.input_gradient(grad_h, a, x).mul_(mask))
+            maps.down.add_input_gradient(grad_x, grad_h, a, x)
+        elif wants_x:
+            grad_x = maps.down.input_gradient(grad_h, a, x).mul_(kept)
+            maps.base.add_input_gradient(grad_x, gradient, weight, x)
+        if wants_a:
+            seen = x if kept is None else torch.mul(x, kept, out=None if graph else kept)
+            grad_a = maps.down.weight_gradient(grad_h, seen, a)
         grad_bias = maps.base.bias_gradient(gradient) if wants_bias else None
         return grad_x, None, grad_bias, grad_a, grad_b, None, None, None
 

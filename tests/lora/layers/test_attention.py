@@ -22,7 +22,7 @@ from tests.lora.reference import (
 from torch import Tensor, nn
 
 from lumora import LoraConfig, get_peft_model
-from lumora.lora.dropout import keep_mask, keep_probability
+from lumora.lora.dropout import keep_mask
 from lumora.lora.layers import LoraLayer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*larger than the layers they adapt")
@@ -30,7 +30,7 @@ P, SCALING = 0.4, 7 / 2
 
 
 def _mask(like: Tensor) -> Tensor:
-    return keep_mask(like, P).double() / keep_probability(P)
+    return keep_mask(like, P).double() / (1 - P)
 
 
 @pytest.mark.parametrize("name", ["attention_batch_first", "attention_memory_batch_first"])

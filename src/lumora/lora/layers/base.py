@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lumora.errors import AdapterError, MergeError
 from lumora.lora import routing
 from lumora.lora.adapter import Magnitude
-from lumora.lora.dropout import keep_mask, keep_probability
+from lumora.lora.dropout import keep_mask
 from lumora.lora.layers.holder import AdapterHolder
 from lumora.lora.product import AdaptedProduct, Maps, fused_product_works_here
 
@@ -395,7 +395,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
         return x
     if not fused_product_works_here():
         return F.dropout(x, p)
-    return x * (keep_mask(x, p).to(x.dtype) / keep_probability(p))
+    return x * (keep_mask(x, p).to(x.dtype) / (1.0 - p))
 
 
 def magnitude_for(
