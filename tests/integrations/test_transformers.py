@@ -36,7 +36,7 @@ from lumora.integrations.transformers import Trainer, TrainingArguments
 
 LABELS = ("dark", "light", "red")
 ADAPTER_FILES = {"adapter_config.json", "adapter_model.safetensors", "README.md"}
-STATE_FILES = {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "training_args.bin"}
+STATE_FILES = {"optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "training_args.json"}
 
 
 @pytest.fixture(autouse=True)
@@ -291,7 +291,7 @@ def test_checkpoints__hold_the_adapters_and_the_state_only(vit: Path, tmp_path: 
     } | {"classifier"}
     assert json.loads((checkpoint / "adapter_config.json").read_text())["base_model_name_or_path"] == str(vit)
     trainer.save_model(str(tmp_path / "final"))
-    assert names_in(tmp_path / "final") == ADAPTER_FILES | {"training_args.bin", "preprocessor_config.json"}
+    assert names_in(tmp_path / "final") == ADAPTER_FILES | {"training_args.json", "preprocessor_config.json"}
     loaded = PeftModel.from_pretrained(vit_base(vit), tmp_path / "final", is_trainable=True)
     assert same(learned(loaded), learned(trainer.model))
 
@@ -609,7 +609,7 @@ def test_push__sends_the_adapter_with_the_card_of_the_training(vit: Path, tmp_pa
     work: Callable[..., Any] = train_and_push
     assert client.run(work, vit, tmp_path / "leaves", seconds=120) is True
     files = hub.repositories["user/leaves"].files()
-    assert files.keys() >= ADAPTER_FILES | {"preprocessor_config.json", "training_args.bin"}
+    assert files.keys() >= ADAPTER_FILES | {"preprocessor_config.json", "training_args.json"}
     assert not any(name == "model.safetensors" or name.startswith("checkpoint") for name in files)
     card = files["README.md"].decode()
     assert "library_name: peft" in card and "- lora" in card and "- leaves" in card and "Training results" in card

@@ -58,7 +58,7 @@ def test_verify__of_fresh_adapters_and_a_saved_head_finds_all_live() -> None:
     model = _adapted(Net(), modules_to_save=["head"], lora_dropout=0.5)
     with unchanged(model):
         report = model.verify(X)
-    assert str(report) == "3 adapters checked: all are live."
+    assert str(report) == "3 modules checked: all adapters are live."
 
 
 def test_verify__names_what_is_read_instead_of_called() -> None:

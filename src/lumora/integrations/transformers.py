@@ -75,7 +75,7 @@ class Trainer(transformers.Trainer):
             model.save_pretrained(folder, state_dict=state_dict)
             if self.processing_class is not None:
                 self.processing_class.save_pretrained(folder)
-            torch.save(self.args, folder / "training_args.bin")
+            (folder / "training_args.json").write_text(self.args.to_json_string(), encoding="utf-8")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if (adapted := self._adapted(model)) is None or not _holds_adapters(resume_from_checkpoint):

@@ -20,6 +20,7 @@ class Report:
     """What `verify` found, by paths. `ok` when every adapter was reached, learns, and merges to the same output."""
 
     checked: int = 0
+    """How many modules: adapted ones and those that are trained whole."""
     not_reached: list[str] = field(default_factory=list[str])
     without_gradient: list[str] = field(default_factory=list[str])
     merge_differs: dict[str, float] = field(default_factory=dict[str, float])
@@ -36,7 +37,8 @@ class Report:
         return self.ok
 
     def __str__(self) -> str:
-        lines = [f"{self.checked} adapters checked: " + ("all are live." if self.ok else "NOT all are live.")]
+        modules = "1 module" if self.checked == 1 else f"{self.checked} modules"
+        lines = [f"{modules} checked: " + ("all adapters are live." if self.ok else "NOT all adapters are live.")]
         lines += [f"  not reached by the forward pass: {path}" for path in self.not_reached]
         lines += [f"  gets no gradient: {path}" for path in self.without_gradient]
         lines += [f"  merges to something else: {path} (off by {d:.1e})" for path, d in self.merge_differs.items()]

@@ -104,13 +104,13 @@ def _check(
     if sizes and not ignore_mismatched_sizes:
         raise AdapterShapeError(
             "Tensors of the adapter have other sizes than the model's; nothing was loaded.\n"
-            + _listed("in the file", sizes)
+            + _listed("of another size", sizes)
             + "  Is this the base it was trained on? A head for another number of labels?"
         )
     if kinds:
         raise AdapterFileError(
             "Tensors of the adapter hold another kind of number than the model's; nothing was loaded.\n"
-            + _listed("in the file", kinds)
+            + _listed("of another kind", kinds)
         )
     missing, unexpected = _difference(given, expected)
     if strict and (missing or unexpected):
