@@ -67,7 +67,7 @@ def test_transformers__the_architecture_is_unknown_and_the_error_names_what_ther
     printed = capsys.readouterr().out
     assert "no architecture with known defaults" in printed
     assert "fc1 (4)" in printed
-    assert "all are live." in printed
+    assert "all adapters are live." in printed
 
 
 def test_transformers__an_unknown_architecture_stays_as_it_was():

@@ -66,7 +66,7 @@ def test_verify__names_what_is_read_instead_of_called() -> None:
     report = model.verify(X)
     assert not report
     assert (report.not_reached, report.without_gradient, report.merge_differs) == (["second"], [], {})
-    assert "NOT all are live" in str(report)
+    assert "NOT all adapters are live" in str(report)
     assert "not reached by the forward pass: second" in str(report)
 
 
