@@ -60,6 +60,26 @@ class HubError(LumoraError, OSError):
     """A file could not be fetched from or sent to the Hub."""
 
 
+class DataError(LumoraError, ValueError):
+    """Pictures, labels or masks are not as they should be."""
+
+
+class LayoutError(DataError):
+    """The data do not lie in any way that is known, or not in the way that was asked for."""
+
+
+class UnreadableError(DataError, OSError):
+    """A picture or mask cannot be read: missing, empty, damaged, or no picture at all."""
+
+
+class TooLargeError(UnreadableError):
+    """A picture has more pixels than the limit; it was not decoded."""
+
+
+class MaskError(DataError):
+    """A mask does not fit its picture or the labels."""
+
+
 class LumoraWarning(UserWarning):
     """Something works, but perhaps not as the user believes."""
 

@@ -1,0 +1,310 @@
+"""Decoding pictures and masks. Every file of pixels that Lumora reads is read here."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import torch
+
+from lumora.data.content import Content, InFile, InMemory
+from lumora.errors import DataError, MaskError, TooLargeError, UnreadableError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from lumora.data.masks import Coding
+
+    Array = NDArray[Any]
+
+Readable = Content | Path | str | bytes
+
+_ORIENTATION = 0x0112
+_pillow_limit = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is refused before it is decoded."""
+
+    pixels: int = 80_000_000
+    """The most pixels of a picture. Decoded, a picture of that many takes 240 MB."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture file says about itself before it is decoded."""
+
+    format: str
+    mode: str
+    """Pillow's word for the kind of pixels: `RGB`, `L`, `P`, `CMYK`, `I;16` …"""
+    height: int
+    width: int
+    """Both as stored: before the picture is turned the right way up."""
+    orientation: int = 1
+    """From 1 to 8 as EXIF counts; 1 is upright."""
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """Height and width once the picture is upright."""
+        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
+
+
+def read_picture(source: Readable, *, limits: Limits | None = None) -> Tensor:
+    """Return a picture as a `uint8` tensor (3, H, W) in RGB, turned upright.
+
+    Grey, palette and CMYK pictures become RGB; what is transparent becomes white; 16 bits become 8 by dropping the
+    lower ones; of several frames the first is taken.
+
+    Args:
+        source: a path, the bytes of a file, or a `Content`.
+        limits: larger pictures are refused before they are decoded.
+    """
+    content = as_content(source)
+    encoded = _bytes(content)
+    with _opened(InMemory(encoded, content.name), limits or Limits()) as image, _explained(content.name):
+        orientation = _orientation(image)
+        if image.format == "JPEG" and image.mode in ("L", "RGB"):
+            return upright(_decoded_jpeg(encoded), orientation).contiguous()
+        pixels = np.array(_rgb(image, content.name))
+        # Pillow turns some formats itself while it decodes them.
+        return upright(torch.from_numpy(pixels).permute(2, 0, 1), _orientation(image)).contiguous()
+
+
+def read_mask(
+    source: Readable, coding: Coding, *, picture: Readable | None = None, limits: Limits | None = None
+) -> Tensor:
+    """Return a mask as class ids (H, W): `uint8`, or `int32` above 255 classes.
+
+    Args:
+        source: a path, the bytes of a file, or a `Content`.
+        coding: what the values in the file mean.
+        picture: the picture that it belongs to: the mask is turned with it and must be of its size.
+        limits: larger masks are refused before they are decoded.
+    """
+    content = as_content(source)
+    raw = read_raw_mask(content, limits=limits)
+    if raw.palette is not None:
+        ids = coding.ids_of_palette(raw.values, raw.palette, content.name)
+    elif raw.values.ndim == 3:
+        ids = coding.ids_of_colours(raw.values, content.name)
+    else:
+        ids = coding.ids_of_numbers(raw.values, content.name)
+    mask = torch.from_numpy(np.ascontiguousarray(ids))
+    if picture is None:
+        return upright(mask, raw.orientation).contiguous()
+    return _as_picture(mask, raw.orientation, as_content(picture), content.name, limits)
+
+
+@dataclass(frozen=True)
+class RawMask:
+    """A mask as it is in its file."""
+
+    values: Array
+    """Numbers (H, W), or colours (H, W, 3)."""
+    palette: Array | None = None
+    """Colours (n, 3) that the numbers stand for, if the file has a palette."""
+    orientation: int = 1
+
+
+def read_raw_mask(source: Readable, *, limits: Limits | None = None) -> RawMask:
+    """Return the numbers or colours of a mask file: not turned, and not yet class ids."""
+    content = as_content(source)
+    with _opened(InMemory(_bytes(content), content.name), limits or Limits()) as image, _explained(content.name):
+        image.load()
+        orientation = _orientation(image)
+        if image.mode == "P":
+            palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+            return RawMask(np.array(image), palette, orientation)
+        if image.mode in ("1", "L", "LA", "La"):
+            return RawMask(
+                np.array(image.convert("L") if image.mode != "1" else image).astype(np.uint8), None, orientation
+            )
+        if image.mode.startswith("I"):
+            return RawMask(np.array(image).astype(np.int64), None, orientation)
+        if image.mode == "F":
+            return RawMask(_whole(np.array(image), content.name), None, orientation)
+        if image.mode in ("PA", "CMYK", "YCbCr", "RGBA", "RGBX", "RGB"):
+            return RawMask(np.array(image.convert("RGB")), None, orientation)
+    raise MaskError(f"{content.name} has pixels of kind {image.mode!r}; save it as PNG, in grey or with a palette.")
+
+
+def read_header(source: Readable, *, limits: Limits | None = None) -> Header:
+    """Return what a picture file says about itself; its pixels are not decoded."""
+    content = as_content(source)
+    with _opened(content, limits or Limits()) as image, _explained(content.name):
+        orientation = _orientation(image)
+        width, height = image.size
+        if image.format == "TIFF" and orientation >= 5:  # Pillow tells the size of the upright picture
+            width, height = height, width
+        return Header(image.format or "", image.mode, height, width, orientation)
+
+
+def upright(pixels: Tensor, orientation: int) -> Tensor:
+    """Turn pixels (..., H, W) as an EXIF orientation says; a view where it can be."""
+    if orientation >= 5:
+        pixels = pixels.transpose(-1, -2)
+    # After the transposition, what is left is to mirror left-right, top-bottom, or both.
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels.flip(-1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels.flip(-2)
+    return pixels
+
+
+def as_content(source: Readable) -> Content:
+    """A path or bytes as a `Content`."""
+    if isinstance(source, bytes):
+        return InMemory(source)
+    if isinstance(source, str | Path):
+        return InFile(Path(source))
+    return source
+
+
+def _bytes(content: Content) -> bytes:
+    encoded = content.read()
+    if not encoded:
+        raise UnreadableError(f"{content.name} is empty (0 bytes); copy or download it again, or leave it out.")
+    return encoded
+
+
+def _as_picture(mask: Tensor, own: int, picture: Content, name: str, limits: Limits | None) -> Tensor:
+    """Turn a mask as its picture is turned; their sizes must be the same then."""
+    header = read_header(picture, limits=limits)
+    if own == 1 and mask.shape == (header.height, header.width):
+        mask = upright(mask, header.orientation)
+    else:  # it says itself how to turn it, or was drawn on the upright picture
+        mask = upright(mask, own)
+    if mask.shape != header.shown:
+        (height, width), (wanted_height, wanted_width) = mask.shape, header.shown
+        raise MaskError(
+            f"{name} is {width} x {height} pixels, but its picture {picture.name} is {wanted_width} x {wanted_height}. "
+            "Is it another picture's mask? If the one was scaled, scale the other alike (a mask without smoothing)."
+        )
+    return mask.contiguous()
+
+
+@contextmanager
+def _opened(content: Content, limits: Limits) -> Generator[Image]:
+    """The picture with its header read, refused if it is too large."""
+    with content.open() as file:
+        with _explained(content.name):
+            image = _open_image(file, limits)
+        with image:
+            width, height = image.size
+            if width * height > limits.pixels:
+                raise _too_large(content.name, width, height, limits)
+            yield image
+
+
+def _open_image(file: BinaryIO, limits: Limits) -> Image:
+    from PIL import Image
+
+    try:
+        return Image.open(file)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        # Pillow has a limit of its own, one for the whole process; ours counts, and says the size and what to do.
+        file.seek(0)
+        with _pillow_limit:
+            own = Image.MAX_IMAGE_PIXELS
+            try:
+                Image.MAX_IMAGE_PIXELS = None
+                return Image.open(file)
+            finally:
+                Image.MAX_IMAGE_PIXELS = own
+
+
+@contextmanager
+def _explained(name: str) -> Generator[None]:
+    """Errors of the decoders in words."""
+    from PIL import UnidentifiedImageError
+
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise UnreadableError(
+            f"{name} is not a picture in a format that can be read. Is it damaged, or something else under a picture's "
+            "name? Save it as PNG or JPEG, or leave it out."
+        ) from error
+    except Exception as error:  # decoders of damaged files raise all sorts: OSError, SyntaxError, struct.error, …
+        reason = str(error).partition("\n")[0].rpartition(".cpp:")[2].lstrip("0123456789, ").rstrip(". ")
+        raise UnreadableError(
+            f"{name} cannot be decoded: {reason}. The file is damaged or cut off; copy or download it again, or leave "
+            "it out."
+        ) from error
+
+
+def _orientation(image: Image) -> int:
+    """The EXIF orientation; 1 where there is none, or it cannot be read."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged metadata do not make the pixels worthless
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _decoded_jpeg(encoded: bytes) -> Tensor:
+    """Like Pillow's, pixel for pixel, in two thirds of the time."""
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    with warnings.catch_warnings():  # a tensor over read-only bytes; the decoder does not write
+        warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)
+        content = torch.frombuffer(encoded, dtype=torch.uint8)
+    decoded = decode_jpeg(content, mode=ImageReadMode.RGB)
+    assert isinstance(decoded, torch.Tensor)  # a list only for a list
+    return decoded
+
+
+def _rgb(image: Image, name: str) -> Image:
+    """A decoded picture of any kind in RGB."""
+    from PIL import Image
+
+    image.load()
+    if image.mode.startswith("I"):  # 16 bits, held in 16 or 32
+        numbers = np.array(image).astype(np.int64)
+        if numbers.min() < 0 or numbers.max() > 0xFFFF:
+            raise _beyond(name, numbers, "0 to 65535")
+        return Image.fromarray((numbers >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        numbers = np.array(image)
+        if not (np.isfinite(numbers).all() and numbers.min() >= 0 and numbers.max() <= 1):
+            raise _beyond(name, numbers, "0 to 1")
+        return Image.fromarray((numbers * 255).round().astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        paper = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _whole(numbers: Array, name: str) -> Array:
+    """Floating-point mask values as integers, which they must be."""
+    whole = numbers.astype(np.int64)
+    if not np.array_equal(whole, numbers):
+        raise MaskError(f"{name} holds fractions ({numbers.min():g} to {numbers.max():g}); a mask holds whole numbers.")
+    return whole
+
+
+def _beyond(name: str, numbers: Array, wanted: str) -> UnreadableError:
+    return UnreadableError(
+        f"{name} has values from {numbers.min():g} to {numbers.max():g}; a {numbers.dtype} picture is read from "
+        f"{wanted}. Scale it and save it as 8-bit PNG, or leave it out."
+    )
+
+
+def _too_large(name: str, width: int, height: int, limits: Limits) -> TooLargeError:
+    pixels = width * height
+    return TooLargeError(
+        f"{name} is {width:,} x {height:,}: {pixels / 1e6:,.0f} million pixels, and the limit is "
+        f"{limits.pixels / 1e6:g} million. Make it smaller or cut it into tiles; if it is meant, raise the limit: "
+        f"open_source(..., limits=Limits(pixels={-(-pixels // 10**7) * 10**7:_}))."
+    )
