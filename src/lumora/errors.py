@@ -80,6 +80,14 @@ class MaskError(DataError):
     """A mask does not fit its picture or the labels."""
 
 
+class MetricError(LumoraError, ValueError):
+    """What was to be measured does not fit the metric, or nothing was measured."""
+
+
+class SelfTestError(MetricError):
+    """An evaluation gives a perfect or a constant predictor another score than arithmetic does."""
+
+
 class LumoraWarning(UserWarning):
     """Something works, but perhaps not as the user believes."""
 

@@ -1,0 +1,8 @@
+"""Metrics that stream: they keep counts on the device, never predictions."""
+
+from __future__ import annotations
+
+from lumora.tasks.metrics.base import Metrics, Scores
+from lumora.tasks.metrics.classification import ClassificationMetrics, MultiLabelMetrics
+
+__all__ = ["ClassificationMetrics", "Metrics", "MultiLabelMetrics", "Scores"]
