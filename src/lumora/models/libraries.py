@@ -7,12 +7,13 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import torch
 from torch import nn
 
 from lumora.errors import LumoraError
-from lumora.models import places
+from lumora.models import embedded, places
 from lumora.models.similar import nearest
 
 
@@ -67,6 +68,57 @@ def torchvision_model(name: str, *, meta: bool) -> nn.Module:
     # Segmentation and detection models fetch their backbone's weights unless told otherwise.
     without = {option: None for option in ("weights", "weights_backbone") if option in parameters}
     return _on_meta(lambda: _model(models.get_model(name, **without), name))
+
+
+def embedded_model(name: str, *, meta: bool) -> nn.Module:
+    """Build a base that comes with Lumora."""
+    import timm
+
+    known = embedded.timm_name(name)
+    if meta:
+        return _on_meta(lambda: _model(timm.create_model(known), name))
+    model = _model(timm.create_model(known), name)
+    embedded.load_weights(model)
+    return model
+
+
+def smp_model(name: str, *, meta: bool) -> nn.Module:
+    """Build a model of segmentation-models-pytorch: `unet?encoder=resnet34&weights=imagenet`."""
+    architecture, options = smp_options(name)
+    import segmentation_models_pytorch as smp
+
+    encoder, weights = options["encoder"], options["weights"] or None
+    if meta:
+        return _on_meta(lambda: _model(smp.create_model(architecture, encoder, None), name))
+    try:
+        return _model(smp.create_model(architecture, encoder, weights), name)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise LumoraError(
+            f"The weights {weights!r} of the encoder {encoder!r} could not be loaded: {error}. Connect once, or name "
+            f"another encoder, or start from nothing: smp/{architecture}?encoder={encoder}&weights="
+        ) from error
+
+
+def smp_options(name: str) -> tuple[str, dict[str, str]]:
+    """The architecture of a name, and its encoder and weights."""
+    try:
+        import segmentation_models_pytorch as smp
+    except ImportError as error:
+        raise LumoraError("Names with smp/ need segmentation-models-pytorch: pip install 'lumora[smp]'") from error
+    architecture, _, query = name.partition("?")
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    if unknown := sorted(given.keys() - {"encoder", "weights"}):
+        raise LumoraError(
+            f"'smp/{name}' gives {', '.join(unknown)}; only encoder and weights can be given: smp/unet?encoder=resnet34"
+        )
+    known = list(smp.MODEL_ARCHITECTURES_MAPPING)
+    if architecture not in known:
+        raise LumoraError(f"smp has no model {architecture!r}{nearest(architecture, known, 'smp/')}.")
+    options = {"encoder": "resnet34", "weights": "imagenet", **given}
+    encoders = list(smp.encoders.encoders)
+    if options["encoder"] not in encoders and not options["encoder"].startswith("tu-"):  # tu-: any model of timm
+        raise LumoraError(f"smp has no encoder {options['encoder']!r}{nearest(options['encoder'], encoders)}.")
+    return architecture, options
 
 
 def python_model(name: str, *, meta: bool) -> nn.Module:

@@ -5,7 +5,9 @@
 | `google/vit-base-patch16-224` or `path/to/folder` | a transformers model, on the Hub or here |
 | `timm/poolformer_m36.sail_in1k` | a timm model |
 | `torchvision/vit_b_16` | a torchvision model |
+| `smp/unet?encoder=resnet34` | a model of segmentation-models-pytorch (the extra `lumora[smp]`) |
 | `python:package.module:factory` | whatever that function returns |
+| `lumora/efficientnet-lite0` | the base that is always there, with ImageNet weights; no network is needed |
 """
 
 from __future__ import annotations
@@ -17,7 +19,18 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import nn
 
-Library = Literal["transformers", "timm", "torchvision", "python"]
+Library = Literal["transformers", "timm", "torchvision", "smp", "python", "lumora"]
+
+EMBEDDED = "lumora/efficientnet-lite0"
+"""The base that is taken when none is named."""
+
+_PREFIXES: dict[str, Library] = {
+    "timm/": "timm",
+    "torchvision/": "torchvision",
+    "smp/": "smp",
+    "python:": "python",
+    "lumora/": "lumora",
+}
 
 
 @dataclass(frozen=True)
@@ -36,12 +49,9 @@ def parse(name: str) -> ModelName:
     >>> parse("google/vit-base-patch16-224").library
     'transformers'
     """
-    if name.startswith("timm/"):
-        return ModelName("timm", name.removeprefix("timm/"))
-    if name.startswith("torchvision/"):
-        return ModelName("torchvision", name.removeprefix("torchvision/"))
-    if name.startswith("python:"):
-        return ModelName("python", name.removeprefix("python:"))
+    for prefix, library in _PREFIXES.items():
+        if name.startswith(prefix):
+            return ModelName(library, name.removeprefix(prefix))
     return ModelName("transformers", name)
 
 
@@ -60,6 +70,8 @@ def build(name: str, *, meta: bool = False) -> nn.Module:
         "transformers": libraries.transformers_model,
         "timm": libraries.timm_model,
         "torchvision": libraries.torchvision_model,
+        "smp": libraries.smp_model,
         "python": libraries.python_model,
+        "lumora": libraries.embedded_model,
     }
     return makers[parsed.library](parsed.rest, meta=meta)
