@@ -88,6 +88,10 @@ class SelfTestError(MetricError):
     """An evaluation gives a perfect or a constant predictor another score than arithmetic does."""
 
 
+class InputError(LumoraError, ValueError):
+    """A tensor given to a function has a shape, a type or values that it cannot work with."""
+
+
 class LumoraWarning(UserWarning):
     """Something works, but perhaps not as the user believes."""
 
