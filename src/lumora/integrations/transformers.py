@@ -9,7 +9,7 @@ trainer = Trainer(model, TrainingArguments("out", ...), train_dataset=..., eval_
 The stock `Trainer` knows peft's models by their class and takes ours for an unknown module: it evaluates without labels
 unless `label_names` is given, drops every column unless `remove_unused_columns=False`, passes `num_items_in_batch` to
 any base, and writes the whole model into each checkpoint. This one asks the base, and its checkpoints hold the adapters
-only. A model without adapters it treats as the stock one does.
+only. A model without adapters it treats as the stock one does. How it evaluates is in `evaluation.py`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,21 @@ from typing import Any
 
 import huggingface_hub
 import torch
-import transformers
 from torch import nn
 from transformers import TrainingArguments as TrainingArguments
 from transformers.utils.generic import can_return_loss, find_labels
 
+from lumora.integrations.evaluation import StreamingTrainer
 from lumora.lora.files import CARD, CONFIG, DEFAULT
 from lumora.lora.model import PeftModel
 
 
-class Trainer(transformers.Trainer):
-    """The `Trainer` of transformers, for models with and without adapters."""
+class Trainer(StreamingTrainer):
+    """The `Trainer` of transformers, for models with and without adapters.
+
+    With a task's metrics as `compute_metrics` it evaluates in constant memory, and `self_test` proves an evaluation
+    before it is trusted.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
