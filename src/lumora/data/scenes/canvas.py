@@ -82,37 +82,33 @@ class Canvas:
 
     def place(self, chosen: NDArray[np.bool_], number: int) -> None:
         """Paint the first rows wherever `chosen` (rows × all columns of the finer grid) says so."""
-        numbers = self.numbers()
+        numbers = np.array(self._image)
         numbers[: len(chosen)][chosen] = number
         self._image = Image.fromarray(numbers)
         self._draw = ImageDraw.Draw(self._image)
 
-    def numbers(self) -> NDArray[np.int32]:
-        """A copy of the number at each point of the finer grid."""
-        return np.array(self._image, dtype=np.int32)
+    def numbers(self) -> NDArray[np.intp]:
+        """The number at each point of the finer grid."""
+        return np.asarray(self._image).astype(np.intp)
 
 
-def mask_of(numbers: NDArray[np.int32], kinds: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def mask_of(numbers: NDArray[np.intp], kinds: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The class that covers most of each pixel: of its four points, the commonest class; in a tie, the one in front.
 
     Args:
-        numbers: of the finer grid, (2 H, 2 W).
+        numbers: of the finer grid, (2 H, 2 W). A later number was painted over an earlier one: it is in front.
         kinds: the class of each number.
     """
-    corners = [numbers[i::FINER, j::FINER] for i in range(FINER) for j in range(FINER)]
-    classes = [kinds[corner] for corner in corners]
-    votes = [np.zeros(corners[0].shape, np.int32) for _ in corners]
-    for i in range(len(corners)):
-        for j in range(i):
-            same = classes[i] == classes[j]
-            votes[i] += same
-            votes[j] += same
-    # A later number was painted over an earlier one: it is in front.
-    best = (votes[0] << 24) + corners[0]
-    mask = classes[0].copy()
-    for vote, corner, its_class in zip(votes[1:], corners[1:], classes[1:], strict=True):
-        score = (vote << 24) + corner
-        better = score > best
-        np.copyto(best, score, where=better)
-        np.copyto(mask, its_class, where=better)
+    classes = kinds.take(numbers)
+    corners = [classes[i::FINER, j::FINER] for i in range(FINER) for j in range(FINER)]
+    mask = corners[0].copy()
+    several = np.zeros(mask.shape, np.bool_)
+    for corner in corners[1:]:
+        several |= corner != mask
+    where = np.nonzero(several)  # the few pixels on an outline
+    found = np.stack([corner[where] for corner in corners])  # (4, pixels)
+    fronts = np.stack([numbers[i::FINER, j::FINER][where] for i in range(FINER) for j in range(FINER)])
+    votes = (found[:, None] == found[None]).sum(0)
+    best = ((votes << 32) + fronts).argmax(0)
+    mask[where] = np.take_along_axis(found, best[None], 0)[0]
     return mask

@@ -48,6 +48,12 @@ def picked(random: Random, codes: str) -> RGB:
     return varied(random, rgb(random.choice(codes.split())))
 
 
+def few(random: Random, codes: str, count: int) -> str:
+    """Some of several colours."""
+    every = codes.split()
+    return " ".join(random.sample(every, min(count, len(every))))
+
+
 SEASONS: Final = ("spring", "summer", "autumn", "winter")
 
 # Colours overlap on purpose: autumn leaves and roofs, grey water and grey roads, snow and clouds, heath and dusk.

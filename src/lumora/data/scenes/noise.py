@@ -58,7 +58,7 @@ def _normal(values: Field) -> Field:
 
 def looked_up(texture: Field, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> Field:
     """The texture at integer places, which may lie anywhere; rows and columns are broadcast against each other."""
-    return texture.ravel().take(((rows & (SIDE - 1)) << 9) | (columns & (SIDE - 1)))
+    return texture.ravel().take((((rows & (SIDE - 1)) << 9) | (columns & (SIDE - 1))).astype(np.intp))
 
 
 def resized(values: Field, height: int, width: int) -> Field:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lumora.data.scenes import colour as colours
 from lumora.data.scenes import kinds, shading
 from lumora.data.scenes.canvas import FINER, HEAVEN, Canvas, Paint, mask_of
-from lumora.data.scenes.colour import picked, rgb
+from lumora.data.scenes.colour import few, picked, rgb
 from lumora.data.scenes.kinds.places import birds
 from lumora.data.scenes.light import light_of
 from lumora.data.scenes.names import CLOUD, KINDS, SKY, SUN
@@ -73,6 +73,9 @@ def _stage(random: Random, kind: str, canvas: Canvas) -> Stage:
         leaves,
         picked(random, colours.NEEDLES),
         picked(random, colours.WATER),
+        few(random, colours.WALL, random.randint(1, 4)),
+        few(random, colours.ROOF, random.randint(1, 3)),
+        few(random, colours.PAINT + " " + colours.WOOD, random.randint(2, 4)),
     )
 
 

@@ -12,10 +12,11 @@ from lumora.data.scenes import noise
 from lumora.data.scenes.canvas import FINER, HEAVEN, PLANE, POND
 from lumora.data.scenes.colour import times
 from lumora.data.scenes.light import Light
+from lumora.data.scenes.names import SUN
 from lumora.data.scenes.noise import Field
 from lumora.data.scenes.stage import Stage
 
-Ints = NDArray[np.int32]
+Ints = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Grid:
         return noise.resized(noise.looked_up(texture, v, u), rows, self.columns)
 
 
-def heaven(grid: Grid, light: Light, horizon: float, rows: int) -> tuple[NDArray[np.float32], Field, NDArray[np.bool_]]:
+def heaven(grid: Grid, light: Light, horizon: float, rows: int) -> tuple[Field, Field, NDArray[np.bool_]]:
     """The first rows of the sky: its colours without clouds (3, r, c), the clouds' density, and where they count."""
     y, x = _axes(grid, rows)
     fall = np.clip(y / max(horizon, 0.05), 0, 1) ** 1.4
@@ -107,7 +108,7 @@ def _smooth(texture: Field, v: Field, u: Field, offset: int) -> Field:
     return above * (1 - part) + below * part
 
 
-def picture(stage: Stage, grid: Grid, sky: tuple[NDArray[np.float32], Field], numbers: Ints) -> NDArray[np.uint8]:
+def picture(stage: Stage, grid: Grid, sky: tuple[Field, Field], numbers: Ints) -> NDArray[np.uint8]:
     """Shade every point and make the picture of them, (H, W, 3)."""
     colours = _surfaces(stage, grid, numbers)
     _skies(stage, sky, numbers, colours)
@@ -117,7 +118,7 @@ def picture(stage: Stage, grid: Grid, sky: tuple[NDArray[np.float32], Field], nu
     return _developed(stage, small)
 
 
-def _surfaces(stage: Stage, grid: Grid, numbers: Ints) -> NDArray[np.float32]:
+def _surfaces(stage: Stage, grid: Grid, numbers: Ints) -> Field:
     """Everything that is neither sky nor water: its own colour in this light, textured and hazed, (3, r, c)."""
     light, paints = stage.light, stage.canvas.paints
     albedo = np.array([paint.colour for paint in paints], np.float32)
@@ -136,12 +137,12 @@ def _surfaces(stage: Stage, grid: Grid, numbers: Ints) -> NDArray[np.float32]:
     texture = grid.flat(noise.grain())
     first = min(max(int(stage.horizon * grid.scale), 0), grid.rows - 1)
     below = numbers[first:]
-    plane = (material == PLANE)[below]
+    plane = (material == PLANE).take(below)
     level = grid.level(noise.grain(), stage.horizon, first, 70, 26) * 0.75
     level += grid.level(noise.soft(), stage.horizon, first, 14, 9) * 0.6
     np.copyto(texture[first:], level, where=plane)
     _crags(stage, grid, numbers, own, clear, texture, rough)
-    texture *= rough[numbers]
+    texture *= rough.take(numbers)
     texture += 1
     depth = _depths(stage, grid, first)
     seen = np.exp(-depth / light.sight).astype(np.float32)
@@ -151,7 +152,7 @@ def _surfaces(stage: Stage, grid: Grid, numbers: Ints) -> NDArray[np.float32]:
     colours = np.empty((3, grid.rows, grid.columns), np.float32)
     for channel in range(3):
         values = colours[channel]
-        np.take(np.ascontiguousarray(own[:, channel]), numbers, out=values, mode="clip")
+        np.take(np.ascontiguousarray(own[:, channel], np.float32), numbers, out=values, mode="clip")
         values *= texture
         values[first:] += veil * (light.haze[channel] - values[first:])
     return colours
@@ -162,7 +163,7 @@ def _crags(stage: Stage, grid: Grid, numbers: Ints, own: Field, clear: Field, te
     craggy = np.array([paint.craggy for paint in stage.canvas.paints], np.float32)
     if not craggy.any():
         return
-    where = np.flatnonzero((craggy > 0)[numbers])
+    where = np.flatnonzero((craggy > 0).take(numbers))
     relief = grid.flat(noise.relief(), 1).ravel()[where]
     texture.ravel()[where] = texture.ravel()[where] * 0.25 - relief * stage.light.side * craggy[numbers.ravel()[where]]
 
@@ -189,12 +190,12 @@ def _shadows(stage: Stage, grid: Grid, first: int, plane: NDArray[np.bool_]) -> 
     return np.where(plane, 1 + dark, 1)
 
 
-def _skies(stage: Stage, sky: tuple[NDArray[np.float32], Field], numbers: Ints, colours: NDArray[np.float32]) -> None:
+def _skies(stage: Stage, sky: tuple[Field, Field], numbers: Ints, colours: Field) -> None:
     """Put the sky, the sun and the clouds in."""
     plain, density = sky
     light, rows = stage.light, plain.shape[1]
     material = np.array([paint.material for paint in stage.canvas.paints], np.uint8)
-    here = (material == HEAVEN)[numbers[:rows]]
+    here = (material == HEAVEN).take(numbers[:rows])
     if light.cover > 0:
         step = max(1, rows // 40)
         thick = np.clip(density * 3.2, 0, 1)
@@ -206,49 +207,47 @@ def _skies(stage: Stage, sky: tuple[NDArray[np.float32], Field], numbers: Ints, 
             white = min(1.02, bright[channel] + 0.72 * light.ambient[channel] + 0.12)
             cloud = dark + (white - dark) * body
             plain[channel] += thick * (cloud - plain[channel])
-    sun = np.array([paint.kind == 2 for paint in stage.canvas.paints])[numbers[:rows]]
+    sun = np.array([paint.kind == SUN for paint in stage.canvas.paints]).take(numbers[:rows])
     for channel in range(3):
         disc = (1.0, 0.97, 0.88)[channel] if light.hour != "dusk" else (1.0, 0.78, 0.55)[channel]
         np.copyto(colours[channel, :rows], plain[channel], where=here)
         np.copyto(colours[channel, :rows], disc, where=sun)
 
 
-def _waters(stage: Stage, grid: Grid, numbers: Ints, colours: NDArray[np.float32]) -> None:
+def _waters(stage: Stage, grid: Grid, numbers: Ints, colours: Field) -> None:
     """Let the water mirror what stands behind it."""
-    paints = stage.canvas.paints
+    paints, light = stage.canvas.paints, stage.light
     pond = np.array([paint.material == POND for paint in paints])
-    if not pond.any():
-        return
     first = min(max(int(stage.horizon * grid.scale), 0), grid.rows - 1)
-    where = np.flatnonzero(pond[numbers[first:]])
+    where = np.flatnonzero(pond.take(numbers[first:]))
     if not len(where):
         return
-    waves = grid.level(noise.ripples(), stage.horizon, first, 42, 60).ravel()[where]
     row, column = np.divmod(where, grid.columns)
-    number = numbers[first:].ravel()[where]
-    calm = np.array([paint.rough for paint in paints], np.float32)[number]
+    number = numbers[first:].ravel().take(where)
+    waves = grid.level(noise.ripples(), stage.horizon, first, 42, 60).ravel().take(where)
+    calm = np.array([paint.rough for paint in paints], np.float32).take(number)
+    lit = np.array([paint.lit for paint in paints], np.float32)
     line = stage.water_line * grid.scale
-    below = row + (first - line)
-    swing = waves * calm * (0.12 * grid.scale) * (0.15 + below / grid.rows)
-    mirrored = np.clip(line - below * 1.0 + swing, 0, line - 1).astype(np.int32)
-    source = mirrored * grid.columns + column
-    share = np.clip(0.78 - 0.55 * below / (grid.rows - line + 1) - 0.16 * waves, 0.1, 0.9)
-    near = np.exp(-_depths(stage, grid, first) / stage.light.sight).astype(np.float32)
-    near = np.broadcast_to(near, (grid.rows - first, grid.columns)).ravel()[where]
-    albedo = np.array([paint.colour for paint in paints], np.float32)[number]
-    lit = np.array([paint.lit for paint in paints], np.float32)[number]
-    share = share * np.clip(lit * 1.7, 0, 1)
-    light = stage.light
+    below = np.arange(first, grid.rows, dtype=np.float32) - line
+    swing = ((below + first) / grid.rows * 0.12 + 0.02).astype(np.float32) * grid.scale
+    source = np.clip((line - below).take(row) + waves * calm * swing.take(row), 0, max(line - 1, 0)).astype(np.intp)
+    source *= grid.columns
+    source += column
+    near = np.exp(-_depths(stage, grid, first) / light.sight).astype(np.float32).ravel().take(row)
+    share = (0.78 - 0.55 * below / (grid.rows - line + 1)).astype(np.float32).take(row) - 0.16 * waves
+    share = np.clip(share, 0.1, 0.9) * np.clip(lit * 1.7, 0, 1).take(number)
+    waves *= calm * 1.2
+    waves += 1
     for channel in range(3):
-        flat = colours[channel].ravel()
-        own = albedo[:, channel] * (light.ambient[channel] + lit * light.direct[channel])
-        value = own * (1 + 0.3 * waves * calm * 4)
-        value += share * (flat[source] - value)
-        value = value * near + light.haze[channel] * (1 - near)
+        plain = np.array([paint.colour[channel] for paint in paints], np.float32)
+        value = (plain * (light.ambient[channel] + lit * light.direct[channel])).astype(np.float32).take(number)
+        value *= waves
+        value += share * (colours[channel].ravel().take(source) - value)
+        value = light.haze[channel] + near * (value - light.haze[channel])
         colours[channel, first:].ravel()[where] = value
 
 
-def _halved(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+def _halved(colours: Field) -> Field:
     """The mean of each pixel's points."""
     total = colours[:, 0::FINER, 0::FINER] + colours[:, 0::FINER, 1::FINER]
     total += colours[:, 1::FINER, 0::FINER]
@@ -257,7 +256,7 @@ def _halved(colours: NDArray[np.float32]) -> NDArray[np.float32]:
     return total
 
 
-def _weather(stage: Stage, grid: Grid, small: NDArray[np.float32]) -> None:
+def _weather(stage: Stage, grid: Grid, small: Field) -> None:
     """Let rain or snow fall in front of everything; it is in the picture and not in the mask."""
     if stage.light.weather not in ("rain", "snowfall"):
         return
@@ -281,7 +280,7 @@ def _weather(stage: Stage, grid: Grid, small: NDArray[np.float32]) -> None:
     small += fall * (min(bright, 1.0) - small)
 
 
-def _developed(stage: Stage, small: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _developed(stage: Stage, small: Field) -> NDArray[np.uint8]:
     """The camera's exposure, white balance and saturation; they differ from picture to picture."""
     random = stage.random
     warm, tint = random.gauss(0, 0.05), random.gauss(0, 0.025)
@@ -299,4 +298,6 @@ def _developed(stage: Stage, small: NDArray[np.float32]) -> NDArray[np.uint8]:
     np.clip(small, 0, 1, out=small)
     small *= 255
     small += 0.5
-    return np.ascontiguousarray(small.astype(np.uint8).transpose(1, 2, 0))
+    contrast = (np.arange(256, dtype=np.float64) / 255) ** random.uniform(0.72, 1.3)
+    curve = np.clip(contrast * (1 - (fade := random.uniform(0, 0.12))) + fade * 0.6, 0, 1)
+    return (curve * 255 + 0.5).astype(np.uint8).take(small.astype(np.uint8).transpose(1, 2, 0))

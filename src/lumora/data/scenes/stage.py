@@ -31,6 +31,10 @@ class Stage:
     leaves: tuple[RGB, ...]
     needles: RGB
     water: RGB
+    walls: str
+    roofs: str
+    paints: str
+    """Colours that are common in this place, as codes: of walls, of roofs, and of whatever is painted."""
     shadows: list[tuple[float, ...]] = field(default_factory=list)
     """Ellipses on the ground: x, y, half width, half height."""
     water_line: float = 2.0

@@ -53,12 +53,27 @@ def bands(n_in: int, n_out: int, size: int, like: Tensor) -> list[Band]:
     for start in range(0, n_out, size):
         stop = min(start + size, n_out)
         first, last = lower(start), min(lower(stop - 1) + 2, n_in)
-        # The weight of an input falls linearly to nothing at its neighbours; beyond the rim the last input holds.
-        centres = torch.arange(start, stop, dtype=torch.float64).add_(0.5).mul_(ratio).sub_(0.5).clamp_(0, n_in - 1)
+        # The weight of an input falls linearly to nothing at its neighbours.
         inputs = torch.arange(first, last, dtype=torch.float64)
-        weights = (1 - (centres[:, None] - inputs).abs()).clamp_(min=0)
+        weights = (1 - (_centres(start, stop, ratio, n_in)[:, None] - inputs).abs()).clamp_(min=0)
         cut.append(Band(slice(start, stop), slice(first, last), weights.to(like)))
     return cut
+
+
+def lower_neighbours(n_in: int, n_out: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """For each output of an axis the lower of the two inputs that it reads, and how much of the upper one.
+
+    >>> lower_neighbours(2, 4, torch.zeros(()))
+    (tensor([0, 0, 0, 1]), tensor([0.0000, 0.2500, 0.7500, 0.0000]))
+    """
+    centres = _centres(0, n_out, n_in / n_out, n_in)
+    lower = centres.floor()
+    return lower.long().to(like.device), (centres - lower).to(like)
+
+
+def _centres(start: int, stop: int, ratio: float, n_in: int) -> Tensor:
+    """Where outputs lie on the axis of inputs; beyond the rim the last input holds."""
+    return torch.arange(start, stop, dtype=torch.float64).add_(0.5).mul_(ratio).sub_(0.5).clamp_(0, n_in - 1)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def house(stage: Stage, x: float, y: float, metres: float, floors: int = 1, wide
     random, canvas, light = stage.random, stage.canvas, stage.light
     unit, distance = metres * stage.metre(y), stage.distance(y)
     tall, half = unit * floors, unit * wide / 2 * (1 + 0.25 * (floors - 1))
-    wall, roof = picked(random, colours.WALL), picked(random, colours.ROOF)
+    wall, roof = picked(random, stage.walls), picked(random, stage.roofs)
     if light.season == "winter" and random.random() < 0.6:
         roof = rgb("e8ecf1")
     facing = -1.0 if x > stage.width / 2 else 1.0  # the side that can be seen looks towards the middle
@@ -77,7 +77,7 @@ def _openings(stage: Stage, left: float, right: float, y: float, unit: float, fl
             middle = left + step * (i + 0.5)
             half = min(unit * 0.15, step * 0.32)
             if floor == 0 and i == door:
-                panel = stage.paint(HOUSE, picked(random, colours.PAINT), distance, 0.5, 0.05)
+                panel = stage.paint(HOUSE, picked(random, stage.paints), distance, 0.5, 0.05)
                 canvas.box(middle - half, y - unit * 0.68, middle + half, y, panel)
                 continue
             low = y - unit * (floor + 0.32)
@@ -119,7 +119,7 @@ def church(stage: Stage, x: float, y: float, metres: float) -> None:
     random, canvas = stage.random, stage.canvas
     tall, distance = metres * stage.metre(y), stage.distance(y)
     house(stage, x + tall * 0.36, y, metres * 0.3, 1, 1.7)
-    wall, roof = picked(random, colours.WALL), picked(random, colours.ROOF)
+    wall, roof = picked(random, stage.walls), picked(random, stage.roofs)
     half, eaves, s = tall * 0.11, y - tall * 0.6, stage.light.side
     canvas.box(x - half, eaves, x + half, y, stage.paint(TOWER, wall, distance, 0.8, 0.06))
     edge = x - s * half * 0.35
@@ -140,14 +140,14 @@ def windmill(stage: Stage, x: float, y: float, metres: float) -> None:
 
     random, canvas = stage.random, stage.canvas
     tall, distance = metres * stage.metre(y), stage.distance(y)
-    body = picked(random, colours.WALL)
+    body = picked(random, stage.walls)
     a, b, top = tall * 0.17, tall * 0.1, y - tall * 0.6
     stage.shadow(x, y, a * 3, tall)
     canvas.polygon((x - a, y, x - b, top, x + b, top, x + a, y), stage.paint(TOWER, body, distance, 0.35))
     s = stage.light.side
     bright = stage.paint(TOWER, body, distance, 0.85)
     canvas.polygon((x + s * a * 0.1, y, x + s * b * 0.1, top, x + s * b, top, x + s * a, y), bright)
-    cap = stage.paint(TOWER, picked(random, colours.ROOF), distance, 0.5)
+    cap = stage.paint(TOWER, picked(random, stage.roofs), distance, 0.5)
     canvas.polygon(
         (x - b * 1.2, top, x - b * 0.6, top - tall * 0.12, x + b * 0.6, top - tall * 0.12, x + b * 1.2, top), cap
     )

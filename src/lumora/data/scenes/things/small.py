@@ -18,10 +18,10 @@ def boat(stage: Stage, x: float, y: float, metres: float, kind: str = "") -> Non
     turn = random.choice((-1.0, 1.0))
     high = long * (0.14 if kind != "row" else 0.17)
     half = long / 2
-    paint = picked(random, colours.PAINT)
+    paint = picked(random, stage.paints)
     mirrored(stage, x, y, half * 0.85, high * (2.2 if kind == "row" else 3.2), paint)
     hull = stage.paint(BOAT, paint, distance, 0.5, 0.05)
-    trim = stage.paint(BOAT, picked(random, colours.PAINT), distance, 0.8, 0.03)
+    trim = stage.paint(BOAT, picked(random, stage.paints), distance, 0.8, 0.03)
     wood = stage.paint(BOAT, picked(random, colours.WOOD), distance, 0.6, 0.05)
     deck = y - high
     if kind in ("sail", "moored"):
@@ -58,11 +58,11 @@ def ship(stage: Stage, x: float, y: float, metres: float) -> None:
     random, canvas = stage.random, stage.canvas
     long, distance = metres * stage.metre(y), stage.distance(y)
     turn, half, high = random.choice((-1.0, 1.0)), long / 2, long * 0.1
-    paint = picked(random, colours.PAINT)
+    paint = picked(random, stage.paints)
     mirrored(stage, x, y, half * 0.9, high * 2, paint)
     hull = stage.paint(BOAT, paint, distance, 0.4, 0.08)
     white = stage.paint(BOAT, rgb("e8e6e0"), distance, 0.8, 0.03)
-    funnel = stage.paint(BOAT, picked(random, colours.PAINT), distance, 0.7, 0.03)
+    funnel = stage.paint(BOAT, picked(random, stage.paints), distance, 0.7, 0.03)
     glass = canvas.new(Paint(BOAT, rgb("3a4858"), distance, 0.5, 0.02, glow=0.9))
     a, b = x - turn * half * 0.8, x - turn * half * random.uniform(0.0, 0.4)
     low = y - high
@@ -90,7 +90,7 @@ def car(stage: Stage, x: float, y: float, front: bool = True) -> None:
     """A car, seen from its front or its side."""
     random, canvas = stage.random, stage.canvas
     unit, distance = stage.metre(y) * random.uniform(1.05, 1.25), stage.distance(y)
-    paint = picked(random, colours.PAINT)
+    paint = picked(random, stage.paints)
     body = stage.paint(CAR, paint, distance, 0.75, 0.04)
     lower = stage.paint(CAR, times(paint, 0.8), distance, 0.4, 0.04)
     glass = stage.paint(CAR, rgb("46525e"), distance, 0.6, 0.02)
