@@ -116,7 +116,7 @@ def pixel_baselines(train: list[Scene], test: list[Scene]) -> dict[str, float]:
 
 
 def network(train: list[Scene], test: list[Scene], epochs: int) -> tuple[float, float]:
-    """Accuracy and mean IoU of a small network, with both heads trained together, on pictures of a quarter of the size."""
+    """Accuracy and mean IoU of a small network, both heads trained together, on pictures of half the size."""
     import torch
     from torch import nn
     from torch.nn import functional
@@ -164,7 +164,9 @@ def network(train: list[Scene], test: list[Scene], epochs: int) -> tuple[float, 
     pictures, masks, kinds = tensors(test)
     with torch.no_grad():
         kind, classes = forward(pictures)
-    return float((kind.argmax(1) == kinds).float().mean()), mean_iou(classes.argmax(1).numpy().ravel(), masks.numpy().ravel())
+    return float((kind.argmax(1) == kinds).float().mean()), mean_iou(
+        classes.argmax(1).numpy().ravel(), masks.numpy().ravel()
+    )
 
 
 def shares(scenes: list[Scene]) -> list[tuple[str, float, float]]:

@@ -65,4 +65,4 @@ def resized(values: Field, height: int, width: int) -> Field:
     """The same field with other numbers of rows and columns."""
     if values.shape == (height, width):
         return values
-    return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
+    return np.array(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))

@@ -78,7 +78,7 @@ def _land(stage: Stage, shore: _Shore, sand: RGB) -> None:
 def _things(stage: Stage, shore: _Shore) -> None:
     random, h = stage.random, stage.horizon
     rocky, warm = random.random() < 0.5, stage.light.season != "winter" and random.random() < 0.3
-    green = [place for place in spread(stage, h + 0.03, 1.0, 46, 1.3) if shore.above(place) > 0.22]
+    green = [place for place in spread(stage, h + 0.03, 0.9, 46, 1.7) if shore.above(place) > 0.22]
     beach = [place for place in spread(stage, h + 0.08, 0.97, 60) if 0.02 < shore.above(place) < 0.45]
     surf = [place for place in spread(stage, h + 0.1, 1.0, 20) if rocky and -0.15 < shore.above(place) < 0.05]
     beach = random.sample(beach, min(len(beach), random.randint(3, 12)))
@@ -91,6 +91,6 @@ def _things(stage: Stage, shore: _Shore) -> None:
         elif thing == "person":
             person(stage, x, y)
         elif warm:
-            palm(stage, x, y, random.uniform(6, 9))
+            palm(stage, x, y, random.uniform(5, 7.5))
         else:
-            tree(stage, x, y, random.uniform(4, 8))
+            tree(stage, x, y, random.uniform(3, 5.5))

@@ -197,81 +197,83 @@ def animal(stage: Stage, x: float, y: float, kind: str = "") -> None:
     random, canvas = stage.random, stage.canvas
     kind = kind or random.choice(("cow", "sheep", "horse"))
     tall, distance = _METRES[kind] * random.uniform(0.9, 1.1) * stage.metre(y), stage.distance(y)
-    coats = {"sheep": "e4dfd0 d8d0c0 f0ece4", "deer": "a06f42 8a6040"}
-    fur: RGB = picked(random, coats.get(kind, colours.FUR))
+    fur: RGB = picked(random, {"sheep": "e4dfd0 d8d0c0 f0ece4", "deer": "a06f42 8a6040"}.get(kind, colours.FUR))
     body = stage.paint(ANIMAL, fur, distance, 0.75, 0.12)
     belly = stage.paint(ANIMAL, times(fur, 0.8), distance, 0.25, 0.12)
-    dark = stage.paint(ANIMAL, rgb("3a302a") if kind == "sheep" else times(fur, 0.85), distance, 0.5, 0.1)
+    dark = stage.paint(ANIMAL, rgb("4a3f38") if kind == "sheep" else times(fur, 0.8), distance, 0.5, 0.1)
     s = random.choice((-1.0, 1.0))
     long, thick = tall * _BUILD[kind][0], tall * _BUILD[kind][1]
-    back = y - tall * (0.84 if kind != "sheep" else 0.92)  # the spine's height
+    middle = y - tall + thick  # of the body's height
     stage.shadow(x, y, long * 2, tall * 0.5)
-    legs = -0.82, -0.62, 0.55, 0.78
-    for lx in legs:
-        number = belly if lx in legs[1:3] else dark
-        width = tall * 0.05
-        hoof, hip = x + lx * long, x + lx * long * 0.95
-        canvas.polygon(
-            (hip - width, back + thick, hip + width, back + thick, hoof + width * 0.7, y, hoof - width * 0.7, y), number
+    for lx, number in ((-0.66, dark), (0.5, dark), (-0.78, belly), (0.68, belly)):
+        hip, hoof, knee = x + s * lx * long, x + s * (lx - 0.04) * long, (middle + y) / 2 + thick * 0.3
+        a, b = thick * 0.42, tall * 0.032
+        outline = (
+            hip - a,
+            middle,
+            hip + a,
+            middle,
+            hoof + b * 1.3,
+            knee,
+            hoof + b,
+            y,
+            hoof - b,
+            y,
+            hoof - b * 1.3,
+            knee,
         )
-    low, high = back + 2 * thick, back
-    rump, chest = x - s * long, x + s * long
-    barrel = (
-        rump,
-        high + thick * 0.5,
-        x - s * long * 0.8,
-        high,
-        chest - s * long * 0.25,
-        high,
-        chest,
-        high + thick * 0.55,
-    )
-    under = (chest - s * long * 0.1, low - thick * 0.25, x, low + thick * 0.05, x - s * long * 0.85, low - thick * 0.3)
-    canvas.polygon((*barrel, *under), belly)
-    middle = high + thick * 1.35
-    canvas.polygon((*barrel, chest - s * long * 0.05, middle, rump + s * long * 0.02, middle), body)
-    if kind == "cow":
+        canvas.polygon(outline, number)
+    canvas.ellipse(x, middle + thick * 0.12, long * 0.96, thick, belly)
+    canvas.ellipse(x - s * long * 0.55, middle - thick * 0.02, long * 0.44, thick * 0.96, body)
+    canvas.ellipse(x + s * long * 0.5, middle - thick * 0.02, long * 0.46, thick, body)
+    canvas.ellipse(x, middle - thick * 0.1, long * 0.8, thick * 0.84, body)
+    if kind == "cow" and random.random() < 0.6:
         spot = stage.paint(ANIMAL, rgb("4a3a30") if sum(fur) > 1.5 else rgb("e8e0d0"), distance, 0.6, 0.1)
-        canvas.ellipse(x - s * long * 0.35, back + thick * 0.8, long * 0.3, thick * 0.6, spot)
-        canvas.ellipse(x + s * long * 0.4, back + thick * 0.9, long * 0.2, thick * 0.5, spot)
-    _head(stage, (chest, back + thick * 0.5), tall, s, kind, (dark if kind == "sheep" else body, dark))
+        for at, size in ((-0.62, 0.26), (-0.1, 0.34), (0.55, 0.22)):
+            sx, sy = x + s * long * (at + random.uniform(-0.08, 0.08)), middle - thick * random.uniform(0.0, 0.35)
+            a, b = long * size, thick * 0.42
+            canvas.polygon(
+                (sx - a, sy, sx - a * 0.3, sy - b, sx + a * 0.8, sy - b * 0.7, sx + a, sy + b * 0.6, sx, sy + b), spot
+            )
+    if kind in ("cow", "horse"):
+        canvas.line(
+            (x - s * long * 0.93, middle - thick * 0.4, x - s * long * 1.06, y - tall * 0.35), tall * 0.045, dark
+        )
+    _head(stage, (x + s * long * 0.72, middle - thick * 0.25), tall, s, kind, (dark if kind == "sheep" else body, dark))
 
 
-def _head(
-    stage: Stage, shoulder: tuple[float, float], tall: float, s: float, kind: str, paints: tuple[int, int]
-) -> None:
-    """Neck, head, ears, horns or antlers; raised or grazing."""
+def _head(stage: Stage, chest: tuple[float, float], tall: float, s: float, kind: str, paints: tuple[int, int]) -> None:
+    """Neck, head, ears, and a deer's antlers; raised or grazing."""
     random, canvas = stage.random, stage.canvas
-    (x, y), (skin, dark) = shoulder, paints
-    raised = {"cow": 0.02, "sheep": 0.04, "horse": 0.4, "deer": 0.42}[kind]
-    hx, hy = x + s * tall * 0.2, y - tall * raised
+    (x, y), (skin, dark) = chest, paints
+    raised = {"cow": 0.12, "sheep": 0.12, "horse": 0.42, "deer": 0.42}[kind]
+    hx, hy = x + s * tall * (0.34 if raised < 0.2 else 0.26), y - tall * raised
     if random.random() < 0.35:
-        hx, hy = x + s * tall * 0.28, y + tall * 0.42
-    slim = tall * (0.075 if kind == "deer" else 0.11)
-    canvas.polygon(
-        (x - s * slim * 2.2, y - slim, hx - s * slim * 0.8, hy - slim * 0.6, hx, hy + slim * 0.8, x, y + slim * 1.6),
-        skin,
-    )
-    muzzle = hx + s * tall * 0.17, hy + tall * 0.1
-    size = tall * 0.075
+        hx, hy = x + s * tall * 0.4, y + tall * 0.45
+    slim, size = tall * (0.09 if kind == "deer" else 0.13), tall * 0.072
+    neck = (x - s * slim * 1.2, y - slim, hx - s * slim * 0.5, hy - slim * 0.5, hx + s * slim * 0.2, hy + slim * 0.6)
+    canvas.polygon((*neck, x + s * slim, y + slim * 1.4), skin)
+    canvas.ellipse(hx, hy, size * 1.1, size, skin)
+    mx, my = hx + s * tall * 0.15, hy + tall * 0.09
     canvas.polygon(
         (
-            hx - s * size,
+            hx - s * size * 0.3,
             hy - size,
-            hx + s * size * 0.4,
-            hy - size,
-            *muzzle,
-            muzzle[0] - s * size * 0.8,
-            muzzle[1] + size * 0.7,
-            hx - s * size * 0.4,
+            hx + s * size,
+            hy - size * 0.7,
+            mx,
+            my - size * 0.5,
+            mx - s * size * 0.3,
+            my + size * 0.5,
+            hx,
             hy + size,
         ),
         skin,
     )
-    canvas.line((hx - s * size * 0.8, hy - size, hx - s * size * 1.6, hy - size * 1.9), tall * 0.035, dark)
+    canvas.line((hx - s * size * 0.4, hy - size * 0.6, hx - s * size * 1.5, hy - size * 1.5), tall * 0.04, dark)
     if kind == "deer":
         for fork in (-0.02, 0.12):
-            canvas.line((hx, hy - size, hx - s * tall * fork, hy - size - tall * 0.26), tall * 0.025, dark)
+            canvas.line((hx, hy - size * 0.8, hx - s * tall * fork, hy - size - tall * 0.26), tall * 0.025, dark)
 
 
 def bale(stage: Stage, x: float, y: float) -> None:
