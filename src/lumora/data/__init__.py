@@ -4,6 +4,7 @@ from lumora.data.labels import IGNORE, Labels
 from lumora.data.masks import Coding
 from lumora.data.reading import Limits, read_header, read_mask, read_picture
 from lumora.data.sample import Sample, Source, StoredSample
+from lumora.data.sources import open_source
 
 __all__ = [
     "IGNORE",
@@ -13,6 +14,7 @@ __all__ = [
     "Sample",
     "Source",
     "StoredSample",
+    "open_source",
     "read_header",
     "read_mask",
     "read_picture",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,10 @@ class Content(Protocol):
         """The same to be read in part; the caller closes it."""
         ...
 
+    def stamp(self) -> str:
+        """A text that changes when the bytes do; found without reading them where that can be."""
+        ...
+
 
 @dataclass(frozen=True)
 class InFile:
@@ -55,6 +60,14 @@ class InFile:
             return self.path.open("rb")
         except OSError as error:
             raise UnreadableError(f"{self.path} cannot be opened: {error.strerror}. {_what_to_do(error)}") from error
+
+    def stamp(self) -> str:
+        """Path, size and time of the last change."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return f"{self.path}:missing"
+        return f"{self.path.absolute()}:{found.st_size}:{found.st_mtime_ns}"
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,10 @@ class InArchive:
         """Its bytes as a file in memory."""
         return io.BytesIO(self.read())
 
+    def stamp(self) -> str:
+        """The archive's stamp and the place in it."""
+        return f"{InFile(self.archive).stamp()}:{self.offset}:{self.length}"
+
 
 @dataclass(frozen=True)
 class InCell:
@@ -126,6 +143,10 @@ class InCell:
         """Its bytes as a file in memory."""
         return io.BytesIO(self.read())
 
+    def stamp(self) -> str:
+        """The table's own fingerprint and the cell's place."""
+        return f"{getattr(self.rows, '_fingerprint', self.table)}:{self.index}:{self.column}"
+
     def _cell(self) -> Mapping[str, Any]:
         return self.rows[self.index][self.column] or {}
 
@@ -149,6 +170,10 @@ class InMemory:
     def open(self) -> BinaryIO:
         """The bytes as a file."""
         return io.BytesIO(self.content)
+
+    def stamp(self) -> str:
+        """A hash of the bytes."""
+        return hashlib.sha256(self.content).hexdigest()
 
 
 def _what_to_do(error: OSError) -> str:

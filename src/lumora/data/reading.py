@@ -104,6 +104,26 @@ def read_mask(
     return _as_picture(mask, raw.orientation, as_content(picture), content.name, limits)
 
 
+def read_small(source: Readable, side: int, *, limits: Limits | None = None) -> Array:
+    """Return a picture shrunk to (side, side, 3) of 8 bits, upright; much faster than reading it whole.
+
+    For comparing pictures: of a JPEG only the coarse part is decoded.
+    """
+    from PIL import Image
+
+    content = as_content(source)
+    with _opened(InMemory(_bytes(content), content.name), limits or Limits()) as image, _explained(content.name):
+        orientation = _orientation(image)
+        if image.format == "JPEG":
+            image.draft(image.mode, (4 * side, 4 * side))
+        else:
+            image.load()
+            orientation = _orientation(image)
+        small = _rgb(image, content.name).resize((side, side), Image.Resampling.BOX, reducing_gap=2.0)
+        turned = upright(torch.from_numpy(np.array(small)).permute(2, 0, 1), orientation)
+        return turned.permute(1, 2, 0).numpy()
+
+
 @dataclass(frozen=True)
 class RawMask:
     """A mask as it is in its file."""
