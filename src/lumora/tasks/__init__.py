@@ -7,8 +7,9 @@ from typing import Any
 from lumora.data.sample import Source
 from lumora.tasks.base import Task
 from lumora.tasks.classification import Classification, LabelPrediction, MultiLabel
+from lumora.tasks.segmentation import MaskPrediction, Segmentation
 
-TASKS: dict[str, type[Task[Any]]] = {task.name: task for task in (Classification, MultiLabel)}
+TASKS: dict[str, type[Task[Any]]] = {task.name: task for task in (Classification, MultiLabel, Segmentation)}
 """Every task by its name. A new one is a file with a class and an entry here."""
 
 
@@ -17,4 +18,13 @@ def task_for(source: Source) -> Task[Any]:
     return TASKS[source.task](source.labels)
 
 
-__all__ = ["TASKS", "Classification", "LabelPrediction", "MultiLabel", "Task", "task_for"]
+__all__ = [
+    "TASKS",
+    "Classification",
+    "LabelPrediction",
+    "MaskPrediction",
+    "MultiLabel",
+    "Segmentation",
+    "Task",
+    "task_for",
+]

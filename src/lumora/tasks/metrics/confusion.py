@@ -23,12 +23,12 @@ class Confusion(Counter):
     def update(self, predicted: Tensor, labels: Tensor) -> None:
         """Count class ids of one shape."""
         k = self.classes
+        if predicted.numel() and (found := [int(i) for i in predicted.aminmax()]) and not 0 <= found[0] <= found[1] < k:
+            raise MetricError(f"Predicted ids are {found[0]} to {found[1]}; with {k} classes they are 0 to {k - 1}.")
         labels = labels.long()
         row = torch.where((labels >= 0) & (labels < k), labels, k)
         row = torch.where(labels == self.ignore, k + 1, row)
         cells = torch.bincount((row * k + predicted.long()).flatten(), minlength=(k + 2) * k)
-        if cells.numel() > (k + 2) * k:
-            raise MetricError(f"A predicted id is {int(predicted.max())}; with {k} classes the ids are 0 to {k - 1}.")
         self.counts += cells[: (k + 1) * k].view(k + 1, k)
 
     def checked(self) -> Tensor:
