@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lumora.cli import inspect
+from lumora.cli import inspect, sample
 from lumora.errors import LumoraError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("inspect")(inspect.command)
+app.add_typer(sample.app, name="sample")
 
 
 def _show_version(wanted: bool) -> None:

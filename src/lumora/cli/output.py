@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json as json_module
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -39,6 +40,22 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collectio
     for row in rows:
         made.add_row(*map(Text, row))
     Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(made)
+
+
+@contextmanager
+def progress(title: str, total: int) -> Generator[Callable[[int], None], None, None]:
+    """Show how far a long task has come while it runs; nothing when no one is looking.
+
+    Gives the function that takes the number of parts that are done.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def size(n_bytes: int) -> str:

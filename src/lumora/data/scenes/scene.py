@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,12 @@ from lumora.data.scenes.kinds.places import birds
 from lumora.data.scenes.light import light_of
 from lumora.data.scenes.names import CLOUD, KINDS, SKY, SUN
 from lumora.data.scenes.stage import Stage
+from lumora.errors import DataError
 
 Size = int | tuple[int, int]
+
+SMALLEST: Final = 8
+"""Pixels along a side; less than that shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,32 @@ def kind_of(seed: int, index: int) -> int:
     return order[place]
 
 
-def scene(seed: int, index: int, size: Size = 256) -> Scene:
-    """Make a scene; the same numbers give the same bytes."""
+def height_and_width(size: Size) -> tuple[int, int]:
+    """Both sides of a picture, checked."""
     height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < SMALLEST or max(height, width) > 8 * min(height, width):
+        raise DataError(
+            f"A scene of {height} × {width} pixels was asked for. Both sides must have at least {SMALLEST}, and the "
+            "longer one at most 8 times as many as the shorter one."
+        )
+    return height, width
+
+
+def scene(seed: int, index: int, size: Size = 256) -> Scene:
+    """Make a scene; the same numbers give the same bytes, in any order and any process.
+
+    Another size shows the same scene, if height and width have the same ratio.
+
+    >>> made = scene(seed=0, index=4, size=(48, 64))
+    >>> made.picture.shape, made.mask.shape, KINDS[made.kind]
+    ((48, 64, 3), (48, 64), 'village')
+
+    Args:
+        seed: of the whole series.
+        index: the scene's place in it, from 0.
+        size: the picture's side, or (height, width).
+    """
+    height, width = height_and_width(size)
     kind = kind_of(seed, index)
     random = Random(f"scene {seed} {index}")
     stage = _stage(random, KINDS[kind], Canvas(height, width))

@@ -200,6 +200,7 @@ def _skies(stage: Stage, sky: tuple[Field, Field], numbers: Ints, colours: Field
         step = max(1, rows // 40)
         thick = np.clip(density * 3.2, 0, 1)
         above = np.roll(density, step, 0) - density
+        above[:step] = 0  # what lies above the picture is not known
         body = np.clip(0.74 - above * 1.1 - density * 0.32, 0, 1)
         bright = times(light.direct, 0.62)
         for channel in range(3):
