@@ -54,7 +54,8 @@ def resized(picture: Tensor, size: tuple[int, int], interpolation: Interpolation
     if interpolation == "nearest":
         return _nearest(picture, size)
     if size == (1, 1):  # torch 2.15 fails on `uint8` pictures that become a single pixel
-        return F.resize_image(picture.float(), [1, 1], _MODES[interpolation], antialias=True).round_().to(torch.uint8)
+        mean = F.resize_image(picture.float(), [1, 1], _MODES[interpolation], antialias=True)
+        return mean.round_().clamp_(0, 255).to(torch.uint8)
     picture = interleaved(picture)
     return F.resize_image(picture, list(size), _MODES[interpolation], antialias=True)
 

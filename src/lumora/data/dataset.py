@@ -1,0 +1,140 @@
+"""Samples as a dataset of torch: read, transformed, and ready for a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lumora.data.cache import Cache
+from lumora.data.entries import Entry, can_hold
+from lumora.data.fingerprint import fingerprint, is_known
+from lumora.data.sample import Sample
+from lumora.data.transforms import Transform, generator_for, stages
+from lumora.data.transforms.steps import Pair
+from lumora.errors import DataError
+
+Item = dict[str, Tensor]
+
+
+class Pictures(Dataset[Item]):
+    """Samples with a transform applied: `{"pixel_values": …, "labels": …}`, as transformers' models take them.
+
+    Labels are a class id, a mask of ids (`int64`), or with several labels a 1 for each that holds, in `float32`;
+    without a label there is only the picture. What is random follows from seed, epoch and the sample's key: neither
+    the order, nor the number of worker processes, nor an interruption changes a pixel.
+
+    Costs a read of the cache and the drawn part of the transform, once a picture is in the cache; without a cache it is
+    decoded each time.
+
+    Args:
+        samples: for instance a split of a source.
+        transform: what to do to each; see `lumora.data.transforms`.
+        seed: of all that is random.
+        cache: keeps decoded pictures. What the transform does before it draws is kept as done if that is no larger.
+        classes: how many there are; needed where samples have several labels.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        transform: Transform,
+        seed: int = 0,
+        cache: Cache | None = None,
+        *,
+        classes: int | None = None,
+    ) -> None:
+        self.samples = samples
+        self.transform = transform
+        self.seed = seed
+        self.cache = cache
+        self.classes = classes
+        # In memory that worker processes share, so that those that outlive an epoch learn of the next.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._stages = stages(transform)
+        self._keys: dict[int, str | None] = {}
+
+    @property
+    def epoch(self) -> int:
+        """What the random part of the transforms is drawn for."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """From now on, draw for this epoch; in worker processes too."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Item:
+        return self.finished(self.drawn(index))
+
+    def drawn(self, index: int) -> Item:
+        """A sample before the last steps, those that can be done to a whole batch: its picture is still `uint8`."""
+        sample = self.samples[index]
+        generator = generator_for(self.seed, self.epoch, sample.key)
+        picture, mask = self._prepared(index, sample)
+        for step in self._stages.drawn:
+            picture, mask = step(picture, mask, generator)
+        target = self._target(sample, mask)
+        return {"pixel_values": picture} if target is None else {"pixel_values": picture, "labels": target}
+
+    def finished(self, item: Item) -> Item:
+        """What `drawn` gave, or many of them in one batch, after the last steps; on the device where it is."""
+        pictures = item["pixel_values"]
+        for step in self._stages.values:
+            pictures = step.applied(pictures)
+        item = {**item, "pixel_values": pictures}
+        if "labels" in item and not item["labels"].is_floating_point():
+            item["labels"] = item["labels"].long()
+        return item
+
+    def _prepared(self, index: int, sample: Sample) -> Pair:
+        """The picture and mask as they are before anything is drawn."""
+        key = self._key(index, sample)
+        if self.cache is None or key is None:
+            return self._fixed(_decoded(sample))
+        entry = self.cache.read(key)
+        if entry is None:
+            entry = self._entry(_decoded(sample))
+            if can_hold(entry.picture, entry.mask):
+                self.cache.keep(key, entry)
+        return (entry.picture, entry.mask) if entry.prepared else self._fixed((entry.picture, entry.mask))
+
+    def _entry(self, decoded: Pair) -> Entry:
+        """What to keep: the prepared sample unless the decoded one is smaller."""
+        whole = Entry(*decoded, prepared=False)
+        if not all(is_known(step) for step in self._stages.fixed):
+            return whole
+        prepared = Entry(*self._fixed(decoded), prepared=True)
+        return prepared if can_hold(prepared.picture, prepared.mask) and prepared.size <= whole.size else whole
+
+    def _fixed(self, decoded: Pair) -> Pair:
+        picture, mask = decoded
+        for step in self._stages.fixed:
+            picture, mask = step(picture, mask, _NOTHING_DRAWN)
+        return picture, mask
+
+    def _key(self, index: int, sample: Sample) -> str | None:
+        if self.cache is None:
+            return None
+        if index not in self._keys:
+            steps = self._stages.fixed
+            self._keys[index] = fingerprint(sample, steps if all(is_known(step) for step in steps) else ())
+        return self._keys[index]
+
+    def _target(self, sample: Sample, mask: Tensor | None) -> Tensor | None:
+        if isinstance(sample.target, tuple):
+            if self.classes is None:
+                raise DataError("These samples have several labels; say how many classes there are: classes=….")
+            return torch.zeros(self.classes).index_fill_(0, torch.tensor(sample.target, dtype=torch.int64), 1.0)
+        return mask if sample.target is None else torch.tensor(sample.target)
+
+
+_NOTHING_DRAWN = torch.Generator()
+
+
+def _decoded(sample: Sample) -> Pair:
+    return sample.picture(), sample.mask() if sample.target is None else None
