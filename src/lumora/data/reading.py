@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,13 +68,9 @@ def read_picture(source: Readable, *, limits: Limits | None = None) -> Tensor:
         limits: larger pictures are refused before they are decoded.
     """
     content = as_content(source)
-    encoded = _bytes(content)
-    with _opened(InMemory(encoded, content.name), limits or Limits()) as image, _explained(content.name):
-        orientation = _orientation(image)
-        if image.format == "JPEG" and image.mode in ("L", "RGB"):
-            return upright(_decoded_jpeg(encoded), orientation).contiguous()
+    with _opened(InMemory(_bytes(content), content.name), limits or Limits()) as image, _explained(content.name):
+        image.load()  # some formats are turned by Pillow itself while it decodes them
         pixels = np.array(_rgb(image, content.name))
-        # Pillow turns some formats itself while it decodes them.
         return upright(torch.from_numpy(pixels).permute(2, 0, 1), _orientation(image)).contiguous()
 
 
@@ -257,7 +252,7 @@ def _explained(name: str) -> Generator[None]:
             "name? Save it as PNG or JPEG, or leave it out."
         ) from error
     except Exception as error:  # decoders of damaged files raise all sorts: OSError, SyntaxError, struct.error, …
-        reason = str(error).partition("\n")[0].rpartition(".cpp:")[2].lstrip("0123456789, ").rstrip(". ")
+        reason = str(error).partition("\n")[0].rstrip(". ")
         raise UnreadableError(
             f"{name} cannot be decoded: {reason}. The file is damaged or cut off; copy or download it again, or leave "
             "it out."
@@ -273,23 +268,10 @@ def _orientation(image: Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def _decoded_jpeg(encoded: bytes) -> Tensor:
-    """Like Pillow's, pixel for pixel, in two thirds of the time."""
-    from torchvision.io import ImageReadMode, decode_jpeg
-
-    with warnings.catch_warnings():  # a tensor over read-only bytes; the decoder does not write
-        warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)
-        content = torch.frombuffer(encoded, dtype=torch.uint8)
-    decoded = decode_jpeg(content, mode=ImageReadMode.RGB)
-    assert isinstance(decoded, torch.Tensor)  # a list only for a list
-    return decoded
-
-
 def _rgb(image: Image, name: str) -> Image:
     """A decoded picture of any kind in RGB."""
     from PIL import Image
 
-    image.load()
     if image.mode.startswith("I"):  # 16 bits, held in 16 or 32
         numbers = np.array(image).astype(np.int64)
         if numbers.min() < 0 or numbers.max() > 0xFFFF:

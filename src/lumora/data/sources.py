@@ -79,7 +79,7 @@ def open_source(
         subset=subset,
         limits=limits,
     )
-    chosen, place = _layout(data, layout)
+    chosen, place = layout_of(data, layout)
     found = chosen.read(place, wishes)
     if not any(found.parts.values()):
         raise DataError(f"{data} holds no samples. {' '.join(found.notes)}".strip())
@@ -192,7 +192,7 @@ def _shares(validation: float, test: float) -> dict[str, float]:
     return {split: share for split, share in shares.items() if share > 0}
 
 
-def _layout(data: Any, name: str | None) -> tuple[Layout, Any]:
+def layout_of(data: Any, name: str | None) -> tuple[Layout, Any]:
     """The layout that reads the data, and the data as it wants them."""
     known = {each.name: each for each in (*LAYOUTS, *ELSEWHERE)}
     if name is not None and name not in known:

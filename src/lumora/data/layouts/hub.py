@@ -1,14 +1,18 @@
-"""A dataset on the Hugging Face Hub."""
+"""A dataset on the Hugging Face Hub, or one that was fetched from it before."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from lumora.data.layouts.base import Found, Layout, Wishes
 from lumora.data.layouts.rows import read_rows
 from lumora.errors import HubError, LayoutError
 
 _NAME = re.compile(r"(hf:)?([\w][\w.-]*/)?[\w][\w.-]*")
+_PATIENCE = 10.0
+"""Seconds to wait for the Hub's first answer."""
 
 
 def _sees(data: object) -> bool:
@@ -19,27 +23,60 @@ def _read(data: str, wishes: Wishes) -> Found:
     import datasets
 
     name = data.removeprefix("hf:")
+    unreachable = _unreachable(name)
     try:
-        loaded = datasets.load_dataset(name, wishes.subset)
+        if unreachable is None:
+            loaded = datasets.load_dataset(name, wishes.subset)
+        else:
+            with _offline():
+                loaded = datasets.load_dataset(name, wishes.subset)
     except Exception as error:
-        raise _explained(name, error) from error
+        raise _explained(name, error, unreachable) from error
     return read_rows(loaded, wishes, f"the dataset {name} of the Hub", name)
 
 
-def _explained(name: str, error: Exception) -> HubError | LayoutError:
+def _unreachable(name: str) -> Exception | None:
+    """Why the Hub does not answer; None if it does. Without this, a download retries for half a minute."""
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        huggingface_hub.HfApi().dataset_info(name, timeout=_PATIENCE)
+    except HfHubHTTPError:  # it answers, if only that there is no such dataset
+        return None
+    except (OfflineModeIsEnabled, HfHubHTTPError.__bases__[0], OSError) as error:
+        return error
+    return None
+
+
+@contextmanager
+def _offline() -> Generator[None]:
+    """Ask no server inside the `with`: what was fetched before is found all the same."""
+    import datasets.config
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+def _explained(name: str, error: Exception, unreachable: Exception | None) -> HubError | LayoutError:
     """The error in words; the library raises the same kinds for a name that is wrong and a net that is down."""
-    here = f"There is no file or folder {name!r} here, and"
     said = str(error).partition("\n")[0].strip().rstrip(".")
-    if "Config name is missing" in str(error) or "BuilderConfig" in str(error):
-        return LayoutError(f"The dataset {name} has several subsets; choose one with subset='…': {error}")
-    if isinstance(error, ConnectionError) or "offline" in said.lower() or "reach" in said.lower():
+    if isinstance(error, ValueError) and "config" in str(error).lower():
+        return LayoutError(f"The dataset {name} has several subsets; choose one with subset='…'. ({error})")
+    if unreachable is not None:
         return HubError(
-            f"{here} the Hub cannot be reached to look for a dataset of that name ({said}). For data of your own, "
-            "check the path; for a dataset, go online once: it is kept then, and later runs need no network."
+            f"There is no file or folder {name!r} here, and the Hub cannot be reached to look for a dataset of that name "
+            f"({unreachable}). For data of your own, check the path. For a dataset, fetch it once while online: it is "
+            "kept, and needs no network then."
         )
     return HubError(
-        f"{here} the Hub gives no dataset of that name ({said}). Check the spelling; for a private or gated one, log "
-        "in with `hf auth login`."
+        f"There is no file or folder {name!r} here, and the Hub gives no dataset of that name ({said}). Check the "
+        "spelling; for a private or gated one, log in with `hf auth login`."
     )
 
 
