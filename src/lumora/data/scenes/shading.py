@@ -129,7 +129,8 @@ def _surfaces(stage: Stage, grid: Grid, numbers: Ints) -> Field:
     rough = np.array([paint.rough for paint in paints], np.float32)
     own = albedo * (np.array(light.ambient, np.float32) + lit * np.array(light.direct, np.float32))
     own += glow * (np.array((1.0, 0.82, 0.45), np.float32) - own)
-    clear = np.exp(-distance / light.sight).astype(np.float32)
+    # Even in fog a shape can be made out: what is in the mask is in the picture.
+    clear = (0.1 + 0.9 * np.exp(-distance / light.sight)).astype(np.float32)
     clear[material == PLANE] = 1
     own = own * clear[:, None] + np.array(light.haze, np.float32) * (1 - clear[:, None])
     rough = rough * clear

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,13 @@ class Stage:
     def width(self) -> float:
         """The picture's width in its heights."""
         return self.canvas.width
+
+    def apart(self) -> Stage:
+        """The same stage with a randomness of its own, so that how much is drawn here changes nothing elsewhere.
+
+        What is drawn in more detail in larger pictures needs it, lest another size be another scene.
+        """
+        return dataclasses.replace(self, random=Random(self.random.getrandbits(48)))
 
     def metre(self, y: float) -> float:
         """How large a metre appears at the height `y`."""

@@ -62,6 +62,7 @@ def house(stage: Stage, x: float, y: float, metres: float, floors: int = 1, wide
 
 def _openings(stage: Stage, left: float, right: float, y: float, unit: float, floors: int, distance: float) -> None:
     """Windows and a door, where they would be large enough to be seen."""
+    stage = stage.apart()
     random, canvas = stage.random, stage.canvas
     if unit * canvas.scale < 9:
         return

@@ -35,6 +35,7 @@ def clump(stage: Stage, x: float, y: float, rx: float, ry: float, number: int) -
 
 def crown(stage: Stage, x: float, y: float, rx: float, ry: float, colour: RGB, distance: float) -> None:
     """Many clumps around a centre, dark below and away from the light, bright towards it."""
+    stage = stage.apart()
     random, canvas = stage.random, stage.canvas
     size = rx * canvas.scale
     count = 3 if size < 6 else 7 if size < 16 else 14 if size < 40 else 24
@@ -82,6 +83,7 @@ def poplar(stage: Stage, x: float, y: float, metres: float) -> None:
 
 def conifer(stage: Stage, x: float, y: float, metres: float) -> None:
     """A fir: jagged tiers, one side lit; with snow on them in winter."""
+    stage = stage.apart()
     random, canvas, light = stage.random, stage.canvas, stage.light
     tall, distance = metres * stage.metre(y), stage.distance(y)
     colour = varied(random, stage.needles)
@@ -113,6 +115,7 @@ def conifer(stage: Stage, x: float, y: float, metres: float) -> None:
 
 def bare(stage: Stage, x: float, y: float, metres: float) -> None:
     """A tree without leaves."""
+    stage = stage.apart()
     tall = metres * stage.metre(y)
     bark = stage.paint(TREE, varied(stage.random, rgb("5f5248")), stage.distance(y), 0.4, 0.2)
     stage.shadow(x, y, tall * 0.3, tall * 0.5)
@@ -173,8 +176,9 @@ def tree(stage: Stage, x: float, y: float, metres: float, firs: float = 0.3) -> 
 
 def grove(stage: Stage, left: float, right: float, y: float, metres: float, firs: float) -> None:
     """A row of trees far away, drawn as little as they can be seen."""
+    stage = stage.apart()
     random = stage.random
-    if metres * stage.metre(y) * stage.canvas.scale > 30:
+    if metres * stage.metre(y) > 0.06:
         x = left
         while x < right:
             tree(stage, x, y + random.uniform(0, 0.01), metres * random.uniform(0.7, 1.2), firs)
