@@ -1,5 +1,7 @@
 """Exact arithmetic, done cheaper."""
 
+from lumora.ops.accelerate import Accelerated as Accelerated
+from lumora.ops.accelerate import accelerate as accelerate
 from lumora.ops.upsampled import ProbabilityTile as ProbabilityTile
 from lumora.ops.upsampled import upsampled_argmax as upsampled_argmax
 from lumora.ops.upsampled import upsampled_confidence as upsampled_confidence
