@@ -1,0 +1,6 @@
+"""What is wrong with data, and a copy in which it is mended."""
+
+from lumora.data.doctor.examining import examine
+from lumora.data.doctor.report import Finding, Report, Severity
+
+__all__ = ["Finding", "Report", "Severity", "examine"]

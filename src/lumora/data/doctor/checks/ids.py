@@ -1,0 +1,45 @@
+"""Masks with numbers that are no class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from lumora.data.doctor.checks.smoothed import is_smoothed
+from lumora.data.doctor.examined import Examined
+from lumora.data.doctor.report import Finding
+from lumora.data.labels import listed
+
+
+def ids(examined: Examined) -> Iterator[Finding]:
+    """Numbers and colours that belong to no label; those that smoothing made are another finding."""
+    wrong: list[int] = []
+    pixels: Counter[object] = Counter()
+    for i, mask in examined.masks():
+        meaning = examined.meanings.get(i)
+        # A colour picture where colours mean nothing is another finding, too.
+        coding = examined.data.coding
+        if meaning is None or not meaning.unknown or coding is None or (mask.colours and coding.colours is None):
+            continue
+        if is_smoothed(mask, meaning, coding):
+            continue
+        wrong.append(i)
+        pixels.update(meaning.unknown)
+    if not wrong or examined.labels is None:
+        return
+    values = sorted(pixels, key=str)
+    coding = examined.data.coding
+    known = f"the ids 0 to {len(examined.labels) - 1}"
+    if coding is not None and coding.values:
+        known = f"the numbers {listed(sorted(coding.values))}"
+    elif coding is not None and coding.reduce:
+        known = f"the numbers 1 to {len(examined.labels)}, and 0 for nothing"
+    yield Finding(
+        "unknown-ids",
+        "error",
+        f"{len(wrong):,} masks hold {listed(values)}, which belong to none of the {len(examined.labels)} labels "
+        f"({known}).",
+        "Complete the list of labels, or say what counts nowhere (ignore=…). In a repaired copy such pixels count "
+        "nowhere.",
+        examined.mask_names(wrong),
+    )

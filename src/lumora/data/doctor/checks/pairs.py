@@ -1,0 +1,57 @@
+"""Pictures without their masks, masks without their pictures, and files that belong to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lumora.data.doctor.examined import Examined
+from lumora.data.doctor.report import Finding
+
+
+def pairs(examined: Examined) -> Iterator[Finding]:
+    """What has no partner, and what has no part in the samples."""
+    data = examined.data
+    absent = [name for name, record in _unmasked(examined) if record]
+    if alone := (*data.pictures_alone, *absent):
+        # In Pascal VOC's layout most pictures have none, on purpose.
+        severity = "note" if "VOC" in data.layout else "warning"
+        yield Finding(
+            "mask-missing",
+            severity,
+            f"{len(alone):,} pictures have no mask and are left out.",
+            "Add masks of the same names, or take the pictures away.",
+            alone,
+        )
+    if data.masks_alone:
+        yield Finding(
+            "picture-missing",
+            "warning",
+            f"{len(data.masks_alone):,} masks have no picture and are left out.",
+            "Add pictures of the same names, or take the masks away.",
+            data.masks_alone,
+        )
+    if data.left_out:
+        yield Finding(
+            "left-out",
+            "note",
+            f"{len(data.left_out):,} picture files belong to no sample.",
+            "If they should, put them where the others lie (see the notes on how the data were read).",
+            data.left_out,
+        )
+    if data.task in ("classification", "multilabel"):
+        bare = [i for i, record in enumerate(data.records) if not record.labels]
+        if bare and data.task == "classification":
+            yield Finding(
+                "label-missing",
+                "warning",
+                f"{len(bare):,} pictures have no label; nothing is learnt from them.",
+                "Label them, or take them away.",
+                examined.names(bare),
+            )
+
+
+def _unmasked(examined: Examined) -> Iterator[tuple[str, bool]]:
+    if examined.data.task != "segmentation":
+        return
+    for i, record in enumerate(examined.data.records):
+        yield examined.name(i), record.mask is None
