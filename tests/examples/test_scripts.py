@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+# These take models and data from the Hub when nothing is said; test_guides.py gives them small ones.
+ONLINE = ("image_classification_lora.py", "semantic_segmentation.py", "semantic_segmentation_lora.py")
 
 
 def run(script, *arguments, columns=80):
@@ -19,11 +21,16 @@ def run(script, *arguments, columns=80):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", [path.name for path in EXAMPLES if path.name != "demo.py"])
+@pytest.mark.parametrize("script", [name for name in EXAMPLES if name not in ("demo.py", *ONLINE)])
 def test_example__runs_to_its_end_and_says_nothing_on_stderr(script):
     result = run(script)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("script", ONLINE)
+def test_online_example__is_run_by_the_tests_of_the_guides(script):
+    assert f'run("{script}"' in (ROOT / "tests/examples/test_guides.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
