@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _SIDE = 16
 _BITS_APART = 32
 """Of 256. Two pictures that have nothing to do with each other differ in about 128."""
-_TOGETHER = 0.985
+_TOGETHER = 0.975
 """The least correlation of the brightnesses."""
 _COLOURS_APART = 20.0
 _FLAT = 3.0
@@ -39,6 +39,8 @@ _FLAT = 3.0
 _FLAT_COLOURS_APART = 1.5
 _BLOCK = 256
 _PAIRS = 100_000
+_AT_ONCE = 1024
+_ROW = 32 + 256 + 48 + 1
 
 
 @dataclass(frozen=True)
@@ -61,17 +63,23 @@ class Fingerprints:
 def fingerprints(contents: Sequence[Content], limits: Limits | None = None, threads: int | None = None) -> Fingerprints:
     """Reduce pictures to their fingerprints. Reads each file once, and decodes only the coarse part of a JPEG."""
     with ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
-        small = list(pool.map(_small, contents, repeat(limits)))
-    readable = np.array([pixels is not None for pixels in small], dtype=bool)
-    stack = np.zeros((len(small), 2 * _SIDE, 2 * _SIDE, 3), dtype=np.float32)
-    for i, pixels in enumerate(small):
-        if pixels is not None:
-            stack[i] = pixels
-    grey = _mean_blocks(stack @ np.array([0.299, 0.587, 0.114], dtype=np.float32), 2)
+        blocks = [
+            _reduced(list(pool.map(_small, contents[start : start + _AT_ONCE], repeat(limits))))
+            for start in range(0, len(contents), _AT_ONCE)
+        ]
+    return _from_rows(np.concatenate([np.zeros((0, _ROW), dtype=np.uint8), *blocks]))
+
+
+def _reduced(small: Sequence[Array | None]) -> Array:
+    """The fingerprints of shrunk pictures, None for those that cannot be read; as rows of bytes."""
+    nothing = np.zeros((2 * _SIDE, 2 * _SIDE, 3), dtype=np.uint8)
+    pixels = np.stack([nothing if each is None else each for each in small]).astype(np.float32)
+    grey = _mean_blocks(pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32), 2)
     brighter = (grey < np.roll(grey, -1, axis=2)).reshape(len(small), _SIDE * _SIDE)
-    bits = np.packbits(brighter, axis=1).view(np.uint64)
-    colours = _mean_blocks(stack, 8)
-    return Fingerprints(bits, _bytes(grey), _bytes(colours), readable)
+    readable = np.array([[each is not None] for each in small], dtype=np.uint8)
+    return np.concatenate(
+        [np.packbits(brighter, axis=1), _bytes(grey), _bytes(_mean_blocks(pixels, 8)), readable], axis=1
+    )
 
 
 def near_duplicates(prints: Fingerprints) -> list[tuple[int, int]]:
@@ -146,7 +154,8 @@ def stored_fingerprints(contents: Sequence[Content], store: Path, limits: Limits
     stamps = [hashlib.sha256(content.stamp().encode()).digest()[:16] for content in contents]
     old = _load(store)
     new = [i for i, stamp in enumerate(stamps) if stamp not in old]
-    for i, row in zip(new, _rows(fingerprints([contents[i] for i in new], limits)), strict=True):
+    prints = fingerprints([contents[i] for i in new], limits)
+    for i, row in zip(new, _rows(prints), strict=True):
         old[stamps[i]] = row
     rows = np.stack([old[stamp] for stamp in stamps]) if stamps else np.zeros((0, _ROW), dtype=np.uint8)
     if new:
@@ -154,13 +163,10 @@ def stored_fingerprints(contents: Sequence[Content], store: Path, limits: Limits
     return _from_rows(rows)
 
 
-_ROW = 32 + 256 + 48 + 1
-
-
 def _rows(prints: Fingerprints) -> Array:
-    """One row of bytes for each picture."""
-    parts = [prints.bits.view(np.uint8), prints.brightness, prints.colours, prints.readable[:, None].astype(np.uint8)]
-    return np.concatenate(parts, axis=1)
+    """One row of bytes for each picture: bits, brightness, colours, readable."""
+    bits = np.ascontiguousarray(prints.bits).view(np.uint8).reshape(len(prints), 32)
+    return np.concatenate([bits, prints.brightness, prints.colours, prints.readable[:, None].astype(np.uint8)], axis=1)
 
 
 def _from_rows(rows: Array) -> Fingerprints:

@@ -114,7 +114,7 @@ def read_small(source: Readable, side: int, *, limits: Limits | None = None) -> 
         else:
             image.load()
             orientation = _orientation(image)
-        small = _rgb(image, content.name).resize((side, side), Image.Resampling.BOX, reducing_gap=2.0)
+        small = _rgb(image, content.name).resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
         turned = upright(torch.from_numpy(np.array(small)).permute(2, 0, 1), orientation)
         return turned.permute(1, 2, 0).numpy()
 

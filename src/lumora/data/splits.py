@@ -99,6 +99,9 @@ class Divided(Mapping[str, Sequence[Sample]]):
             return self._given[split]
         return self._drawn[split]
 
+    def __contains__(self, split: object) -> bool:  # not by drawing, as a mapping would
+        return split in tuple(self)
+
     def __iter__(self) -> Iterator[str]:
         return iter(
             split for split in ("train", "validation", "test") if split in {"train", *self._shares, *self._given}

@@ -38,13 +38,13 @@ def _read(data: str, wishes: Wishes) -> Found:
 def _unreachable(name: str) -> Exception | None:
     """Why the Hub does not answer; None if it does. Without this, a download retries for half a minute."""
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
         huggingface_hub.HfApi().dataset_info(name, timeout=_PATIENCE)
-    except HfHubHTTPError:  # it answers, if only that there is no such dataset
+    except (HfHubHTTPError, HFValidationError):  # it answers, if only that there is no such dataset
         return None
-    except (OfflineModeIsEnabled, HfHubHTTPError.__bases__[0], OSError) as error:
+    except Exception as error:  # the network's errors have no base class in common
         return error
     return None
 
@@ -70,9 +70,9 @@ def _explained(name: str, error: Exception, unreachable: Exception | None) -> Hu
         return LayoutError(f"The dataset {name} has several subsets; choose one with subset='…'. ({error})")
     if unreachable is not None:
         return HubError(
-            f"There is no file or folder {name!r} here, and the Hub cannot be reached to look for a dataset of that name "
-            f"({unreachable}). For data of your own, check the path. For a dataset, fetch it once while online: it is "
-            "kept, and needs no network then."
+            f"There is no file or folder {name!r} here, and the Hub cannot be reached to look for a dataset of that "
+            f"name ({unreachable}). For data of your own, check the path. For a dataset, fetch it once while online: "
+            "it is kept, and needs no network then."
         )
     return HubError(
         f"There is no file or folder {name!r} here, and the Hub gives no dataset of that name ({said}). Check the "
