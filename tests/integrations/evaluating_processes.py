@@ -32,18 +32,19 @@ def evaluate(rank: int, folder: str, port: int, task: str, count: int) -> None:
     dist.destroy_process_group()
 
 
-def count_apart(rank: int, folder: str, count: int) -> None:
-    """Metrics without any `Trainer`: the first process counts `count` of 30 pictures, the second the others."""
+def count_apart(rank: int, folder: str, counts: tuple[int, ...]) -> None:
+    """Metrics without any `Trainer`: the first process counts some of the batches, the second the others."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
     for name, task in TASKS.items():
-        metrics = task(LABELS).new_metrics()
-        for logits, targets in batches(name)[:count] if rank == 0 else batches(name)[count:]:
-            metrics.update(logits, targets)
-        told = [metrics.compute(), metrics.compute()]
-        assert told[0] == told[1]
-        written = json.dumps([told[0].overall, told[0].per_class])
-        Path(folder, f"{name}-{rank}.json").write_text(written, encoding="utf-8")
+        for count in counts:
+            metrics = task(LABELS).new_metrics()
+            for logits, targets in batches(name)[:count] if rank == 0 else batches(name)[count:]:
+                metrics.update(logits, targets)
+            told = [metrics.compute(), metrics.compute()]
+            assert told[0] == told[1]
+            written = json.dumps([told[0].overall, told[0].per_class])
+            Path(folder, f"{name}-{count}-{rank}.json").write_text(written, encoding="utf-8")
     dist.destroy_process_group()
 
 

@@ -20,21 +20,20 @@ def told_to_both(folder: Path, stem: str):
     return [json.loads(Path(folder, f"{stem}{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("count", [0, 4])
-def test_compute__adds_the_counts_of_all_processes_to_the_last_bit(tmp_path, count):
-    mp.start_processes(processes.count_apart, args=(str(tmp_path), count), nprocs=2, start_method="spawn")
+def test_compute__adds_the_counts_of_all_processes_to_the_last_bit(tmp_path):
+    counts = (0, 4)  # of 10 batches, those of the first process: none, some
+    mp.start_processes(processes.count_apart, args=(str(tmp_path), counts), nprocs=2, start_method="spawn")
     for name, task in TASKS.items():
         metrics = task(processes.LABELS).new_metrics()
         for logits, targets in processes.batches(name):
             metrics.update(logits, targets)
         alone = metrics.compute()
-        assert told_to_both(tmp_path, f"{name}-") == [[alone.overall, alone.per_class]] * 2
+        for count in counts:
+            assert told_to_both(tmp_path, f"{name}-{count}-") == [[alone.overall, alone.per_class]] * 2
 
 
-@pytest.mark.parametrize(
-    "count", [8, 9, 21]
-)  # 8 is a full round; else the last one is filled up with repeated pictures
-@pytest.mark.parametrize("task", ["classification", "segmentation"])
+# 8 pictures are a full round of both processes; with others, the last round is filled up with repeated ones.
+@pytest.mark.parametrize(("task", "count"), [("classification", 21), ("segmentation", 8), ("segmentation", 9)])
 def test_evaluate__in_two_processes_counts_each_picture_once(tmp_path, task, count):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

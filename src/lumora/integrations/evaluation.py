@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers.trainer_callback import CallbackHandler
+from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from lumora.errors import MetricError
@@ -101,7 +101,7 @@ class StreamingTrainer(transformers.Trainer):
     def _answered_by(self, predictor: Predictor) -> Generator[list[Tensor]]:
         """Let a predictor answer for the model; gives the targets that it has seen. Callbacks hear nothing of it."""
         callbacks = self.callback_handler
-        self.callback_handler = CallbackHandler([], self.model, self.processing_class, None, None)
+        self.callback_handler = CallbackHandler([DefaultFlowCallback()], self.model, self.processing_class, None, None)
         self._stand_in, self._seen = predictor, []
         try:
             yield self._seen

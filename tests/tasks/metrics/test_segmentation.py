@@ -125,8 +125,9 @@ def test_boundary_f__is_computed_where_asked_for():
     assert "boundary_f" not in counted(*masks(1)).compute()
 
 
-def test_compute__says_what_is_wrong_with_labels():
-    metrics = SegmentationMetrics(NAMES)
+@pytest.mark.parametrize("boundary", [None, 0.01])
+def test_compute__says_what_is_wrong_with_labels(boundary):
+    metrics = SegmentationMetrics(NAMES, boundary=boundary)
     metrics.update_masks(torch.zeros(2, 2), torch.tensor([[0, K], [254, -1]]))
     with pytest.raises(MetricError, match="3 pixels have a label that is neither one of the 7 classes"):
         metrics.compute()

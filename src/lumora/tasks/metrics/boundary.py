@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lumora.tasks.metrics.counter import ONE, Counter, fixed_point
 
-_AT_ONCE = 8
-"""Classes whose distances are found together: a bound on memory."""
-
-_FAR = 1 << 24
-"""Farther than any distance that is asked for."""
+_NONE = -1
+"""In a map of outlines: the pixel lies on none."""
 
 
 class Boundaries(Counter):
     """The boundary F-score of each class (Csurka and others, 2013), one picture at a time.
 
     Two outlines agree where they are at most `tolerance` apart, a share of the picture's diagonal. Of each class this
-    keeps the sum of its pictures' scores and the number of pictures in which it has an outline.
+    keeps the sum of its pictures' scores and the number of pictures in which it has an outline. The time grows with the
+    length of the outlines and the square of the tolerance, not with the number of classes.
     """
 
     def __init__(self, classes: int, ignore: int, tolerance: float) -> None:
@@ -30,19 +29,24 @@ class Boundaries(Counter):
 
     def update(self, predicted: Tensor, labels: Tensor) -> None:
         """Count one picture: class ids (H, W)."""
-        ignored = labels == self.ignore
+        ignored = (labels == self.ignore) | (labels < 0) | (labels >= self.counts.shape[1])
         # What is not labelled has no outline, wherever the prediction goes on there.
         predicted = torch.where(ignored, self.ignore, predicted.long())
         labels = labels.long()
-        found, wanted = _outlines(predicted, ignored), _outlines(labels, ignored)
-        classes = torch.cat([predicted[found], labels[wanted]]).unique()
+        said, meant = _outlines(predicted, ignored), _outlines(labels, ignored)
         reach = self.tolerance * (labels.shape[0] ** 2 + labels.shape[1] ** 2) ** 0.5
-        for some in classes.split(_AT_ONCE):
-            own = found & (predicted == some[:, None, None])  # (C, H, W)
-            true = wanted & (labels == some[:, None, None])
-            scores = _f_scores(_share(own, _near(true, reach)), _share(true, _near(own, reach)))
-            self.counts[0].index_add_(0, some, fixed_point(scores))
-            self.counts[1].index_add_(0, some, torch.ones_like(some))
+        precision, of_said = self._matched(said, meant, reach)
+        recall, of_meant = self._matched(meant, said, reach)
+        scores = 2 * precision * recall / (precision + recall).clamp(min=torch.finfo(precision.dtype).tiny)
+        self.counts += torch.stack([fixed_point(scores), ((of_said + of_meant) > 0).long()])
+
+    def _matched(self, outlines: Tensor, others: Tensor, reach: float) -> tuple[Tensor, Tensor]:
+        """Of each class's outline, the share that lies near the other one of its class; and its length."""
+        classes = self.counts.shape[1]
+        ids = outlines[outlines != _NONE]
+        lengths = torch.bincount(ids, minlength=classes)
+        near = torch.bincount(ids[_near(outlines, others, reach)], minlength=classes)
+        return near / lengths.clamp(min=1), lengths
 
     def scores(self) -> list[float | None]:
         """Each class's mean over its pictures; None for one that has no outline anywhere."""
@@ -51,13 +55,13 @@ class Boundaries(Counter):
 
 
 def _outlines(mask: Tensor, ignored: Tensor) -> Tensor:
-    """Pixels with a neighbour, beside, above or below, of another class; what is ignored is neither."""
+    """The class of each pixel with a neighbour (beside, above, below) of another class; what is ignored is neither."""
     outline = torch.zeros_like(ignored)
     for one, other in _neighbours(mask.dim()):
         differs = (mask[one] != mask[other]) & ~ignored[one] & ~ignored[other]
         outline[one] |= differs
         outline[other] |= differs
-    return outline
+    return torch.where(outline, mask, _NONE)
 
 
 def _neighbours(dimensions: int) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
@@ -68,26 +72,16 @@ def _neighbours(dimensions: int) -> Iterator[tuple[tuple[slice, ...], tuple[slic
         yield tuple(before), tuple(after)
 
 
-def _near(points: Tensor, reach: float) -> Tensor:
-    """Which pixels (C, H, W) lie at most `reach` from a point, by Euclid's distance, exactly."""
-    height, width = points.shape[-2:]
-    x = torch.arange(width, device=points.device, dtype=torch.int32)
-    # Distance to the nearest point of the same row: on the left, and, seen in a mirror, on the right.
-    left = x - torch.where(points, x, -_FAR).cummax(-1).values
-    right = x - torch.where(points.flip(-1), x, -_FAR).cummax(-1).values
-    beside = torch.minimum(left, right.flip(-1))
-    near = torch.zeros_like(points)
-    for rows in range(min(int(reach), height - 1) + 1):
-        close = beside <= (reach**2 - rows**2) ** 0.5
-        near[:, rows:] |= close[:, : height - rows]
-        near[:, : height - rows] |= close[:, rows:]
+def _near(outlines: Tensor, others: Tensor, reach: float) -> Tensor:
+    """Whether each pixel of the outlines, in order, has one of its class among the others at most `reach` away."""
+    rows = min(int(reach), outlines.shape[0] - 1)
+    columns = min(int(reach), outlines.shape[1] - 1)
+    others = F.pad(others, (columns, columns, rows, rows), value=_NONE)
+    y, x = (outlines != _NONE).nonzero(as_tuple=True)
+    ids = outlines[y, x]
+    near = torch.zeros_like(ids, dtype=torch.bool)
+    for up in range(-rows, rows + 1):
+        aside = min(int((reach**2 - up**2) ** 0.5), columns)
+        across = torch.arange(columns - aside, columns + aside + 1, device=ids.device)
+        near |= (others[(y + rows + up)[:, None], x[:, None] + across] == ids[:, None]).any(1)
     return near
-
-
-def _share(points: Tensor, near: Tensor) -> Tensor:
-    """Of each class's points, the share near those of the other; 0 where there are none."""
-    return (points & near).sum((1, 2)) / points.sum((1, 2)).clamp(min=1)
-
-
-def _f_scores(precision: Tensor, recall: Tensor) -> Tensor:
-    return 2 * precision * recall / (precision + recall).clamp(min=torch.finfo(precision.dtype).tiny)

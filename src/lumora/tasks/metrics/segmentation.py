@@ -23,7 +23,7 @@ class SegmentationMetrics(Metrics):
 
     Labels that equal `ignore` count nowhere, whatever was predicted there. Classes that occur neither in labels nor in
     predictions are left out of means. `boundary` is the tolerance of the boundary F-score as a share of the picture's
-    diagonal (usually `CSURKA`); it costs several times the rest, so it is not computed unless given.
+    diagonal (usually `CSURKA`); it takes about as long as all the rest, so it is not computed unless given.
     """
 
     main: ClassVar[str] = "mean_iou"
