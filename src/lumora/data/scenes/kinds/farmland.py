@@ -22,12 +22,12 @@ def farmland(stage: Stage) -> None:
         left, right = random.uniform(0, 0.5) * width, random.uniform(0.6, 1) * width
         grove(stage, left, right, h + 0.008, 7, 0.2)
     crowd = Crowd()
-    if random.random() < 0.4:
-        middle = land.road(stage, random.uniform(2.5, 5), 0.3, marked=random.random() < 0.5)
-        if random.random() < 0.5:
-            y = random.uniform(h + 0.1, 0.85)
-            crowd.add(y, partial(car, stage, middle(y), y))
-    land.tufts(stage, h + 0.25, 1.02, 50)
+    metres = random.uniform(2.5, 5)
+    road = land.road(stage, metres, 0.3, marked=random.random() < 0.5) if random.random() < 0.4 else None
+    if road is not None and random.random() < 0.5:
+        y = random.uniform(h + 0.1, 0.85)
+        crowd.add(y, partial(car, stage, road(y), y))
+    land.tufts(stage, h + 0.25, 1.02, 50, land.beside(stage, road, metres))
     _farm(stage, crowd)
     _herd(stage, crowd)
     for x, y in spread(stage, h + 0.02, 0.8, random.randint(1, 5), 1.8):

@@ -18,8 +18,8 @@ def forest(stage: Stage) -> None:
     firs = random.choice((0.05, 0.3, 0.6, 0.95))
     for depth in (0.02, 0.045):
         grove(stage, -0.05, width + 0.05, h + depth, random.uniform(13, 19), firs)
-    path = land.road(stage, random.uniform(1.8, 3.2), 0.7, marked=False) if random.random() < 0.55 else None
-    land.tufts(stage, h + 0.2, 1.02, 70)
+    path = land.road(stage, 2.6, 0.7, marked=False) if random.random() < 0.55 else None
+    land.tufts(stage, h + 0.2, 1.02, 70, land.beside(stage, path, 2.6))
     for x, y in spread(stage, h + 0.06, 0.96, random.randint(22, 36), 1.7):
         if path is not None and abs(x - path(y)) < stage.metre(y) * 1.8:
             continue

@@ -20,14 +20,13 @@ def mountains(stage: Stage) -> None:
     land.hills(stage, h, random.uniform(0.05, 0.14), 500, trees=0.7)
     land.plain(stage)
     land.patches(stage, random.choice((0, 0, 2)))
-    if random.random() < 0.35:
-        land.road(stage, random.uniform(1.5, 3), 0.8, marked=False)
-    elif random.random() < 0.35:
+    path = land.road(stage, 2.2, 0.8, marked=False) if random.random() < 0.35 else None
+    if path is None and random.random() < 0.35:
         _tarn(stage)
     firs = random.uniform(0.5, 1.0)
     if random.random() < 0.6:
         grove(stage, -0.02, width * random.uniform(0.3, 1.0), h + 0.012, 9, firs)
-    land.tufts(stage, h + 0.2, 1.02, 50)
+    land.tufts(stage, h + 0.2, 1.02, 50, land.beside(stage, path, 2.2))
     for x, y in spread(stage, h + 0.03, 1.02, random.randint(8, 26), 2.0):
         thing = random.random()
         if thing < 0.55:

@@ -40,10 +40,11 @@ def house(stage: Stage, x: float, y: float, metres: float, floors: int = 1, wide
         peak = eaves - ridge * wide * 0.75
         rear = _receding(stage, peak, back)
         canvas.polygon((left, eaves, x, peak, right, eaves), front)
-        slope = (near + facing * over, eaves + over, x, peak - over, x + deep - near, rear - over)
-        canvas.polygon((*slope, deep + facing * over, top + over), tiles)
+        edge = (near + facing * over, eaves + over, near, eaves + over, x, peak + over * 0.2, x, peak - over)
+        canvas.polygon((*edge, x + deep - near, rear - over, deep + facing * over, top + over), tiles)
         far = left - over if facing > 0 else right + over
-        canvas.line((far, eaves + over, x, peak - over * 0.5), unit * 0.09, shaded)
+        inner = far + facing * over
+        canvas.polygon((far, eaves + over, x, peak - over, x, peak + over, inner, eaves + over * 1.6), shaded)
     else:
         peak = eaves - ridge
         middle = (near + deep) / 2
@@ -53,7 +54,8 @@ def house(stage: Stage, x: float, y: float, metres: float, floors: int = 1, wide
         start = x + (left - x) * 0.8 if facing > 0 else x + (right - x) * 0.8
         slope = (far, eaves + over, start, peak, middle, crest - over * 0.5, near + facing * over * 0.6, eaves + over)
         canvas.polygon(slope, tiles)
-        canvas.line((middle, crest - over * 0.5, deep + facing * over, top + over), unit * 0.08, shaded)
+        verge = (middle, crest - over * 0.5, deep + facing * over, top + over, deep, top + over * 1.6)
+        canvas.polygon((*verge, middle, crest + over), shaded)
     if random.random() < 0.6:
         cx = x + half * random.uniform(-0.4, 0.4)
         canvas.box(cx - unit * 0.09, peak - unit * 0.12, cx + unit * 0.09, peak + unit * 0.35, side)

@@ -184,6 +184,13 @@ def road(stage: Stage, metres: float, bends: float = 0.4, marked: bool = True) -
     return middle
 
 
+def beside(stage: Stage, middle: Callable[[float], float] | None, metres: float) -> Callable[[float, float], bool]:
+    """Whether a place is not on the road; everywhere, if there is none."""
+    if middle is None:
+        return lambda x, y: True
+    return lambda x, y: abs(x - middle(y)) > stage.metre(y) * metres * 0.62
+
+
 def tufts(
     stage: Stage, top: float, bottom: float, count: int, within: Callable[[float, float], bool] | None = None
 ) -> None:
