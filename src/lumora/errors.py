@@ -80,6 +80,10 @@ class MaskError(DataError):
     """A mask does not fit its picture or the labels."""
 
 
+class OutputError(LumoraError, ValueError):
+    """What is to be written has no place where it was asked for: something is there, or it would come into the data."""
+
+
 class MetricError(LumoraError, ValueError):
     """What was to be measured does not fit the metric, or nothing was measured."""
 

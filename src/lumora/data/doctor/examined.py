@@ -29,6 +29,8 @@ class Meaning:
     """How many pixels have each number or colour that is no class."""
     ignored: int
     """How many pixels count nowhere."""
+    by_colour: bool = False
+    """Whether the colours of a palette are read, and not its numbers."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,8 @@ class _Reader:
 
     def meaning(self, mask: MaskFacts) -> Meaning:
         values: dict[Value, int] = {**mask.numbers, **mask.colours}
-        if mask.palette and self._is_by_colour(mask.palette):
+        by_palette = bool(mask.palette) and self._is_by_colour(mask.palette)
+        if mask.palette and by_palette:
             by_colour: Counter[Value] = Counter()
             for number, count in mask.numbers.items():
                 by_colour[mask.palette.get(number, (0, 0, 0))] += count
@@ -146,7 +149,7 @@ class _Reader:
             else:
                 ids[found] += count
         ignored = ids.pop(self.coding.labels.ignore, 0)
-        return Meaning(ids, unknown, ignored)
+        return Meaning(ids, unknown, ignored, by_palette)
 
     def _is_by_colour(self, palette: Mapping[int, Colour]) -> bool:
         colours = self.coding.colours

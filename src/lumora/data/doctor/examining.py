@@ -108,6 +108,7 @@ def report_of(examined: Examined) -> Report:
         splits,
         tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))),
         data.notes,
+        examined,
     )
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from lumora.data.doctor.examined import Examined
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -38,6 +41,8 @@ class Report:
     """The worst first."""
     notes: tuple[str, ...] = field(default=(), repr=False)
     """How the data were read, as `Source.notes` has it."""
+    examined: Examined | None = field(default=None, repr=False, compare=False)
+    """What is known of each file: `repair` goes by it."""
 
     def of(self, severity: Severity) -> tuple[Finding, ...]:
         """The findings of a severity."""
@@ -55,7 +60,17 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
-        return {**asdict(self), "counts": {severity: len(self.of(severity)) for severity in SEVERITIES}}
+        return {
+            "data": self.data,
+            "layout": self.layout,
+            "task": self.task,
+            "labels": list(self.labels),
+            "pictures": self.pictures,
+            "splits": dict(self.splits),
+            "counts": {severity: len(self.of(severity)) for severity in SEVERITIES},
+            "findings": [asdict(finding) for finding in self.findings],
+            "notes": list(self.notes),
+        }
 
     def __str__(self) -> str:
         counts = ", ".join(f"{len(self.of(severity))} {severity}s" for severity in SEVERITIES)

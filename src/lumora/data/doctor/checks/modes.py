@@ -37,6 +37,9 @@ _SAID = {
     "floating-point": ("warning", "have floating-point numbers", "They are read as 0 to 1."),
 }
 
+ALWAYS_ODD = frozenset({"CMYK", "16-bit", "Lab", "floating-point"})
+"""Kinds that are worth knowing of even if all pictures have them."""
+
 
 def modes(examined: Examined) -> Iterator[Finding]:
     """Kinds of pictures beside the commonest one; 16 bits and CMYK also when all pictures have them."""
@@ -55,7 +58,7 @@ def modes(examined: Examined) -> Iterator[Finding]:
                 "If a class is in colour more often than others, that is learnt. Take all in grey, or all in colour.",
                 examined.names(files),
             )
-        elif each != "RGB" and (each != usual or each in ("CMYK", "16-bit", "Lab", "floating-point")):
+        elif each != "RGB" and (each != usual or each in ALWAYS_ODD):
             severity, words, effect = _SAID[each]
             assert severity in ("warning", "note")
             yield Finding(
