@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+import safetensors.torch
 import torch
 from torch import nn
 
-from lumora.errors import LumoraError
+from lumora.errors import HubError, LumoraError
 from lumora.models import embedded, places
 from lumora.models.similar import nearest
 
@@ -26,17 +27,16 @@ def transformers_model(name: str, *, meta: bool) -> nn.Module:
         config: Any = transformers.AutoConfig.from_pretrained(config_file.parent, trust_remote_code=False)
         cls = _architecture(config)
         if meta:
-            return _on_meta(lambda: _model(cls._from_config(config), name))
-        where = config_file.parent if Path(name).is_dir() else name
-        return _model(cls.from_pretrained(where, trust_remote_code=False), name)
+            return on_meta(lambda: _model(cls._from_config(config), name))
+        return _model(cls.from_pretrained(places.checkpoint(name), trust_remote_code=False), name)
     except (ValueError, OSError, ImportError) as error:
         raise LumoraError(
             f"{name!r} is no model that transformers {transformers.__version__} can build: {error}"
         ) from error
 
 
-def timm_model(name: str, *, meta: bool) -> nn.Module:
-    """Build a model of timm, by its name with or without the tag of its weights."""
+def timm_model(name: str, *, meta: bool, **options: Any) -> nn.Module:
+    """Build a model of timm, by its name with or without the tag of its weights; `options` go to its constructor."""
     import timm
 
     architecture, _, tag = name.partition(".")
@@ -45,20 +45,32 @@ def timm_model(name: str, *, meta: bool) -> nn.Module:
     tagged: list[str] = timm.list_pretrained(f"{architecture}.*")
     if tag and name not in tagged:
         raise LumoraError(f"timm's {architecture!r} has no weights {tag!r}{nearest(name, tagged, 'timm/', cutoff=0)}.")
-    if not meta:
-        try:
-            return _model(timm.create_model(name, pretrained=True), name)
-        except (OSError, RuntimeError) as error:
-            raise LumoraError(f"The weights of timm's {name!r} could not be loaded: {error}") from error
-    return _on_meta(lambda: _model(timm.create_model(name, pretrained=False), name))
+    if meta:
+        return on_meta(lambda: _model(timm.create_model(name, pretrained=False, **options), name))
+    try:
+        return _model(timm.create_model(name, pretrained=True, **_timm_file(name), **options), name)
+    except HubError:
+        raise
+    except (OSError, RuntimeError) as error:
+        raise LumoraError(f"The weights of timm's {name!r} could not be loaded: {error}") from error
+
+
+def _timm_file(name: str) -> dict[str, Any]:
+    """Where the weights lie, for timm; found, or fetched, as all other files are. Empty where timm has its own way."""
+    import timm
+
+    found: Any = timm.get_pretrained_cfg(name)
+    if found is None or not found.hf_hub_id or found.hf_hub_filename or found.custom_load or found.source == "url":
+        return {}
+    path = places.repository_file(found.hf_hub_id, places.WEIGHTS)
+    return {"pretrained_cfg_overlay": {"file": str(path)}} if path else {}
 
 
 def torchvision_model(name: str, *, meta: bool) -> nn.Module:
     """Build a model of torchvision, with its default weights."""
     from torchvision import models
 
-    if name not in (known := models.list_models()):
-        raise LumoraError(f"torchvision has no model {name!r}{nearest(name, known, 'torchvision/')}.")
+    check_torchvision(name)
     if not meta:
         try:
             return _model(models.get_model(name, weights="DEFAULT"), name)
@@ -67,17 +79,25 @@ def torchvision_model(name: str, *, meta: bool) -> nn.Module:
     parameters = inspect.signature(models.get_model_builder(name)).parameters
     # Segmentation and detection models fetch their backbone's weights unless told otherwise.
     without = {option: None for option in ("weights", "weights_backbone") if option in parameters}
-    return _on_meta(lambda: _model(models.get_model(name, **without), name))
+    return on_meta(lambda: _model(models.get_model(name, **without), name))
 
 
-def embedded_model(name: str, *, meta: bool) -> nn.Module:
-    """Build a base that comes with Lumora."""
+def check_torchvision(name: str) -> None:
+    """Refuse a name that torchvision does not know."""
+    from torchvision import models
+
+    if name not in (known := models.list_models()):
+        raise LumoraError(f"torchvision has no model {name!r}{nearest(name, known, 'torchvision/')}.")
+
+
+def embedded_model(name: str, *, meta: bool, **options: Any) -> nn.Module:
+    """Build a base that comes with Lumora; `options` go to the constructor in timm."""
     import timm
 
     known = embedded.timm_name(name)
     if meta:
-        return _on_meta(lambda: _model(timm.create_model(known), name))
-    model = _model(timm.create_model(known), name)
+        return on_meta(lambda: _model(timm.create_model(known, **options), name))
+    model = _model(timm.create_model(known, **options), name)
     embedded.load_weights(model)
     return model
 
@@ -89,14 +109,32 @@ def smp_model(name: str, *, meta: bool) -> nn.Module:
 
     encoder, weights = options["encoder"], options["weights"] or None
     if meta:
-        return _on_meta(lambda: _model(smp.create_model(architecture, encoder, None), name))
+        return on_meta(lambda: _model(smp.create_model(architecture, encoder, None), name))
+    path = smp_file(options, places.WEIGHTS)
     try:
-        return _model(smp.create_model(architecture, encoder, weights), name)
+        if path is None:  # weights of timm, which smp loads by its own ways, or none
+            return _model(smp.create_model(architecture, encoder, weights), name)
+        model: Any = smp.create_model(architecture, encoder, None)
+        model.encoder.load_state_dict(safetensors.torch.load_file(path))
     except (OSError, RuntimeError, KeyError) as error:
         raise LumoraError(
             f"The weights {weights!r} of the encoder {encoder!r} could not be loaded: {error}. Connect once, or name "
             f"another encoder, or start from nothing: smp/{architecture}?encoder={encoder}&weights="
         ) from error
+    return _model(model, name)
+
+
+def smp_file(options: dict[str, str], file: str) -> Path | None:
+    """The local path of a file of an encoder's pretrained weights; None without weights, or for encoders of timm."""
+    import segmentation_models_pytorch as smp
+
+    encoder, weights = options["encoder"], options["weights"]
+    if not weights or encoder not in smp.encoders.encoders:
+        return None
+    known: dict[str, Any] = smp.encoders.encoders[encoder]["pretrained_settings"]
+    if weights not in known:
+        raise LumoraError(f"smp's encoder {encoder!r} has no weights {weights!r}; it has {', '.join(known)}.")
+    return places.repository_file(known[weights]["repo_id"], file, known[weights]["revision"])
 
 
 def smp_options(name: str) -> tuple[str, dict[str, str]]:
@@ -140,7 +178,7 @@ def python_model(name: str, *, meta: bool) -> nn.Module:
         raise LumoraError(f"{module_name!r} has no function {attribute!r}{nearest(attribute, public)}.")
     if needed := _needed_arguments(factory):
         raise LumoraError(f"'python:{name}' must work without arguments, but needs {', '.join(needed)}.")
-    return _on_meta(lambda: _model(factory(), name)) if meta else _model(factory(), name)
+    return on_meta(lambda: _model(factory(), name)) if meta else _model(factory(), name)
 
 
 def _architecture(config: Any) -> Any:
@@ -155,7 +193,7 @@ def _architecture(config: Any) -> Any:
     return transformers.MODEL_MAPPING[type(config)]
 
 
-def _on_meta(make: Callable[[], nn.Module]) -> nn.Module:
+def on_meta(make: Callable[[], nn.Module]) -> nn.Module:
     """Build without memory for weights; with it, where a constructor computes with them."""
     try:
         with torch.device("meta"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from lumora.errors import HubError, LumoraError
@@ -9,6 +10,7 @@ from lumora.lora import files, hub
 from lumora.models.similar import in_libraries, nearest
 
 MODEL_CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
 ADAPTER_CONFIG = files.CONFIG
 
 
@@ -31,6 +33,45 @@ def find(name: str, *wanted: str) -> Path:
         return _in_folder(folder, wanted)
     _check_looks_like_repository(name, folder)
     return _cached(name, wanted) or _fetched(name, wanted)
+
+
+def checkpoint(name: str) -> Path:
+    """The local folder with a model's configuration and weights; what is not cached is downloaded.
+
+    Only safetensors are taken: a pickle can run any code when it is opened.
+    """
+    folder = find(name, MODEL_CONFIG).parent
+    if extra(name, WEIGHTS) is not None:
+        return folder
+    if (index := extra(name, WEIGHTS + ".index.json")) is None:
+        raise LumoraError(
+            f"{name!r} has no {WEIGHTS}. If it has a pickle (pytorch_model.bin), which Lumora does not open, write it "
+            "anew with a program that you trust it in: AutoModel.from_pretrained(...).save_pretrained('folder')"
+        )
+    for shard in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())):
+        if extra(name, shard) is None:
+            raise LumoraError(
+                f"{name!r} lacks {shard}, which its {index.name} lists; it was not saved or copied whole."
+            )
+    return folder
+
+
+def extra(name: str, file: str) -> Path | None:
+    """The local path of a file that a model may have; None without it. Raises `HubError` if that cannot be known."""
+    folder = find(name, MODEL_CONFIG).parent
+    if Path(name).expanduser().is_dir():
+        return _if_there(folder / file)
+    return repository_file(name, file, folder.name)
+
+
+def repository_file(repository: str, file: str, revision: str | None = None) -> Path | None:
+    """The local path of a file of a repository, the cached copy as it is; None if the repository has no such file."""
+    found = _cached(repository, (file,), revision)
+    return found or hub.fetch(repository, file, hub.HubOptions(revision=revision), required=False)
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.is_file() else None
 
 
 def _in_folder(folder: Path, wanted: tuple[str, ...]) -> Path:
@@ -59,12 +100,12 @@ def _check_looks_like_repository(name: str, folder: Path) -> None:
     )
 
 
-def _cached(name: str, wanted: tuple[str, ...]) -> Path | None:
+def _cached(name: str, wanted: tuple[str, ...], revision: str | None = None) -> Path | None:
     import huggingface_hub
 
     for file in wanted:
         try:
-            path = huggingface_hub.try_to_load_from_cache(name, file)
+            path = huggingface_hub.try_to_load_from_cache(name, file, revision=revision)
         except ValueError:
             return None  # no name for a repository: `_fetched` says so
         if isinstance(path, str):
