@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Generator, Tensor
 
 from lumora.data.labels import Colour
+from lumora.data.transforms.colour import ColourJitter
 from lumora.data.transforms.pixels import (
     GREY,
     Interpolation,
@@ -174,13 +175,15 @@ class ScaleJitter:
 
     Costs about 1 ms to 512 × 512 pixels, whatever the factor: only the part that is kept is resized. For this,
     the part's borders lie on whole pixels of the original: height and width may be scaled by half such a pixel more or
-    less.
+    less. With `colour` the part is changed by that as well, before it is resized or after, whenever it has fewer
+    pixels; the frame is not.
     """
 
     size: Size
     scale: tuple[float, float] = (0.5, 2.0)
     interpolation: Interpolation = "bilinear"
     fill: Colour = GREY
+    colour: ColourJitter | None = None
 
     def __post_init__(self) -> None:
         check_size("ScaleJitter", self.size)
@@ -196,7 +199,13 @@ class ScaleJitter:
         left, width, before, new_width = _span(old[1], size[1], factor, generator)
         picture, mask = window(picture, mask, top, left, height, width)
         new = (new_height, new_width)
-        picture, mask = resized(picture, new, self.interpolation), None if mask is None else resized_mask(mask, new)
+        if self.colour and height * width < new_height * new_width:
+            picture, _ = self.colour(picture, None, generator)
+            picture = resized(picture, new, self.interpolation)
+        else:
+            picture = resized(picture, new, self.interpolation)
+            picture, _ = self.colour(picture, None, generator) if self.colour else (picture, None)
+        mask = None if mask is None else resized_mask(mask, new)
         return framed(picture, mask, size, above, before, self.fill)
 
 

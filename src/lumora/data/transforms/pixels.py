@@ -56,7 +56,9 @@ def resized(picture: Tensor, size: tuple[int, int], interpolation: Interpolation
     if size == (1, 1):  # torch 2.15 fails on `uint8` pictures that become a single pixel
         mean = F.resize_image(picture.float(), [1, 1], _MODES[interpolation], antialias=True)
         return mean.round_().clamp_(0, 255).to(torch.uint8)
-    picture = interleaved(picture)
+    if picture.stride(0) == 1:
+        # A part of a picture whose pixels' values lie side by side: made one piece first, it takes half the time.
+        picture = picture.permute(1, 2, 0).contiguous().permute(2, 0, 1)
     return F.resize_image(picture, list(size), _MODES[interpolation], antialias=True)
 
 
@@ -77,14 +79,6 @@ def _nearest(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 def _centres(old: int, new: int) -> Tensor:
     """For each of `new` pixels in a row, the one of `old` that its centre lies in."""
     return (torch.arange(new) * 2 + 1).mul_(old).div_(2 * new, rounding_mode="floor")
-
-
-def interleaved(picture: Tensor) -> Tensor:
-    """The same picture with each pixel's three values side by side in memory.
-
-    Resizing `uint8` pictures takes two thirds of the time in this form, the copy included.
-    """
-    return picture.permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
 
 def ignored(mask: Tensor) -> int:

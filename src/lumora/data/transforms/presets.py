@@ -96,9 +96,8 @@ def segmentation_train(
         colour: colours to change; None leaves them as they are.
         interpolation: how the checkpoint's pictures were resized.
     """
-    steps: list[Transform] = [ScaleJitter(size, scale, interpolation, _colour(mean))]
+    steps: list[Transform] = [ScaleJitter(size, scale, interpolation, _colour(mean), colour)]
     steps += [Flip(flip)] if flip else []
-    steps += [colour] if colour else []
     return Compose((*steps, Normalise(mean, std)))
 
 
