@@ -151,6 +151,19 @@ def test_accelerate__reaches_into_wrappers():
     torch.testing.assert_close(model(tiny.pictures(16, 16)), expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("build", [tiny.segformer, tiny.vit])
+def test_accelerate__weights_that_lie_elsewhere_until_a_layer_runs_are_found(build):
+    from accelerate import cpu_offload
+
+    model = build().float().eval()
+    size = 64 if build is tiny.segformer else 16
+    pixels = tiny.pictures(size, size).float()
+    expected = model(pixels).logits
+    accelerate(model)
+    cpu_offload(model, execution_device=torch.device("cpu"))
+    torch.testing.assert_close(model(pixels).logits, expected)
+
+
 def test_accelerate__verify_reaches_adapters_in_the_head():
     model = tiny.adapted(tiny.segformer(), target_modules=["linear_fuse", "proj", "q_proj"])
     accelerate(model)

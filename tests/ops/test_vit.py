@@ -4,6 +4,7 @@ import threading
 import pytest
 import torch
 from tests.ops import tiny
+from torch import nn
 
 from lumora.ops import accelerate
 
@@ -15,16 +16,21 @@ KINDS = {
 }
 
 
+class Counting(nn.Module):
+    """An activation that remembers how many tokens it sees, without a hook."""
+
+    def __init__(self, activation, seen):
+        super().__init__()
+        self.activation, self.seen = activation, seen
+
+    def forward(self, x):
+        self.seen.append(x.shape[1])
+        return self.activation(x)
+
+
 def tokens_of_mlp(model, seen):
-    """Remember how many tokens the last block's MLP sees, without a hook."""
     mlp = model.base_model.layers[-1].mlp
-    plain = mlp.activation_fn.forward
-
-    def forward(x):
-        seen.append(x.shape[1])
-        return plain(x)
-
-    mlp.activation_fn.forward = forward
+    mlp.activation_fn = Counting(mlp.activation_fn, seen)
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])

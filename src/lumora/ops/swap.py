@@ -70,11 +70,17 @@ def _empty(plain: type[nn.Module], forward: Forward, call: Forward | None) -> nn
 
 
 def has_hooks(module: nn.Module, *, besides: str | None = None) -> bool:
-    """Whether someone watches what this module is called with or gives, other than hooks of the library `besides`."""
+    """Whether someone watches what this module is called with or gives, other than hooks of the library `besides`.
+
+    A function put over this one module's `forward` counts too: weights that are fetched only when a layer runs
+    (offloading) are fetched by such a function.
+    """
     hooks = (
         *module._forward_hooks.values(),
         *module._forward_pre_hooks.values(),
         *module._backward_hooks.values(),
         *module._backward_pre_hooks.values(),
     )
+    if "forward" in vars(module):
+        return True
     return any(besides is None or getattr(hook, "__module__", None) != besides for hook in hooks)
