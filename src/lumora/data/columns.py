@@ -36,11 +36,16 @@ class Roles:
     split: str | None = None
 
 
-def wanted(columns: Mapping[str, str | Sequence[str]], there: Sequence[str], where: str) -> dict[str, Any]:
-    """The roles that a caller names, checked against the columns that are there."""
-    for role, names in columns.items():
+def check_roles(columns: Mapping[str, object]) -> None:
+    """Refuse roles that no column has."""
+    for role in columns:
         if role not in ("picture", "label", "mask", "split"):
             raise LayoutError(f"columns names {role!r}; it may name 'picture', 'label', 'mask' and 'split'.")
+
+
+def wanted(columns: Mapping[str, str | Sequence[str]], there: Sequence[str], where: str) -> dict[str, Any]:
+    """The roles that a caller names, checked against the columns that are there."""
+    for names in columns.values():
         for name in [names] if isinstance(names, str) else names:
             if name not in there:
                 near = difflib.get_close_matches(name, there, n=1)

@@ -118,7 +118,7 @@ def opened(path: Path) -> Folder:
     folder = Folder(path)
     while len(folder.folders) == 1 and not folder.files:
         inner = next(iter(folder.folders.values()))
-        if inner.files or not inner.folders or not _is_wrapping(inner):
+        if inner.pictures or not inner.folders or not _is_wrapping(inner):
             break
         folder = Folder(inner.path)
     return folder

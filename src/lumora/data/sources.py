@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lumora.data.columns import check_roles
 from lumora.data.duplicates import groups, near_duplicates, stored_fingerprints
 from lumora.data.label_files import label_list
 from lumora.data.labels import IGNORE, Labels
@@ -68,6 +69,7 @@ def open_source(
     """
     if task is not None and task not in _TASKS:
         raise DataError(f"task is {task!r}; it may be {', '.join(map(repr, _TASKS))}.")
+    check_roles(columns or {})
     shares = _shares(validation, test)
     limits = limits or Limits()
     wishes = Wishes(
@@ -79,7 +81,7 @@ def open_source(
         subset=subset,
         limits=limits,
     )
-    chosen, place = layout_of(data, layout)
+    chosen, place = layout_of(data, layout, columns=bool(columns))
     found = chosen.read(place, wishes)
     if not any(found.parts.values()):
         raise DataError(f"{data} holds no samples. {' '.join(found.notes)}".strip())
@@ -192,7 +194,7 @@ def _shares(validation: float, test: float) -> dict[str, float]:
     return {split: share for split, share in shares.items() if share > 0}
 
 
-def layout_of(data: Any, name: str | None) -> tuple[Layout, Any]:
+def layout_of(data: Any, name: str | None, *, columns: bool = False) -> tuple[Layout, Any]:
     """The layout that reads the data, and the data as it wants them."""
     known = {each.name: each for each in (*LAYOUTS, *ELSEWHERE)}
     if name is not None and name not in known:
@@ -202,17 +204,32 @@ def layout_of(data: Any, name: str | None) -> tuple[Layout, Any]:
     place = _place(data)
     if isinstance(place, Folder | Path):
         fitting = [each for each in LAYOUTS if each.files or isinstance(place, Folder)]
+        if columns and name is None:
+            fitting = [each for each in fitting if each.columns]
     else:
         fitting = [each for each in ELSEWHERE if each.sees(place)]
     if name is not None:
         if known[name] not in fitting:
             names = ", ".join(repr(each.name) for each in fitting)
             raise LayoutError(f"{data} cannot be read as {known[name].looks_like}; it may be {names}.")
+        if not known[name].sees(place) and not (columns and known[name].columns):
+            raise _other_than_asked(data, place, known[name])
         return known[name], place
     for each in fitting:
         if each.sees(place):
             return each, place
+    if columns and fitting:  # a table whose columns have to be named cannot be seen
+        return fitting[-1], place
     raise _nothing_seen(place)
+
+
+def _other_than_asked(data: Any, place: Any, layout: Layout) -> LayoutError:
+    there = f" It has {contents_in_words(place)}." if isinstance(place, Folder) else ""
+    hint = " Name the columns (columns={'picture': …, 'label': …})." if layout.columns else ""
+    return LayoutError(
+        f"{data} does not look like {layout.looks_like}.{there}{hint} Leave out layout={layout.name!r} to have it "
+        "looked at in every way."
+    )
 
 
 def _place(data: Any) -> Any:

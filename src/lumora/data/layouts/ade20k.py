@@ -23,7 +23,7 @@ def _read(folder: Folder, wishes: Wishes) -> Found:
     found = IMAGE_MASKS.read(folder, wishes)
     # Its own list has synonyms ("door, double door"): the first is what the models' configurations have.
     labels = find_labels(folder)
-    if labels is None or labels.labels.names[:2] == ("wall", "building, edifice"):
+    if labels is None or labels.where.endswith("objectInfo150.txt"):
         labels = LabelList(known_labels.ade20k())
     note = "In ADE20K's masks 0 is no object and 1 is the first class; if not so here, say reduce_labels=False."
     return replace(

@@ -69,3 +69,5 @@ class Layout:
     """List everything, decoding nothing."""
     files: bool = False
     """Whether a single file may lie so, and not only a folder."""
+    columns: bool = False
+    """Whether it has columns that a caller may name."""

@@ -80,4 +80,4 @@ def _explained(name: str, error: Exception, unreachable: Exception | None) -> Hu
     )
 
 
-HUB = Layout("hub", "a dataset's name on the Hub", _sees, _read)
+HUB = Layout("hub", "a dataset's name on the Hub", _sees, _read, columns=True)

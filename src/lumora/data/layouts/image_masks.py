@@ -20,6 +20,7 @@ _PICTURE_NAMES = re.compile(
 _MASK_NAMES = re.compile(
     r"(indexed|label|semantic|seg|png|image)?(masks?|labels?|annotations?|annots?|anns?|segmentations?|segs?|gts?|"
     r"groundtruths?|labelmaps?|labelimages?|targets?|trimaps?|segmentationmaps?|segmentationmasks?|segmentationclass|y)"
+    r"(semantic|indexed|binary|png|raw|aug)?"
 )
 _MASK_ENDING = re.compile(r"[-_. ](masks?|labels?|labelids?|segmentations?|segs?|gts?|annotations?|annots?|l)$", re.I)
 _PICTURE_ENDING = re.compile(r"[-_. ](images?|imgs?|pictures?|photos?|sat|rgb)$", re.I)

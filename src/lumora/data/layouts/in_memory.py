@@ -12,4 +12,4 @@ def _read(data: Any, wishes: Wishes) -> Found:
     return read_rows(data, wishes, f"a {type(data).__name__}", "the dataset")
 
 
-IN_MEMORY = Layout("in-memory", "a Dataset or DatasetDict", is_dataset, _read)
+IN_MEMORY = Layout("in-memory", "a Dataset or DatasetDict", is_dataset, _read, columns=True)

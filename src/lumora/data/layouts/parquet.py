@@ -48,4 +48,4 @@ def _split(path: Path) -> str | None:
     return split_of(path.stem.partition("-")[0]) or split_of(path.parent.name)
 
 
-PARQUET = Layout("parquet", "Parquet files with the pictures in them", _sees, _read, files=True)
+PARQUET = Layout("parquet", "Parquet files with the pictures in them", _sees, _read, files=True, columns=True)

@@ -24,4 +24,4 @@ def _read(folder: Folder, wishes: Wishes) -> Found:
     return read_rows(data, wishes, "a saved dataset", str(folder.path))
 
 
-SAVED = Layout("saved", "a folder written by Dataset.save_to_disk", _sees, _read)
+SAVED = Layout("saved", "a folder written by Dataset.save_to_disk", _sees, _read, columns=True)

@@ -24,14 +24,17 @@ _PEEK = 20
 def _sees(place: Folder | Path) -> bool:
     if isinstance(place, Path):
         return place.suffix.lower() in TABLES
-    return bool(_tables(place))
+    return bool(_tables(place, {}))
 
 
 def _read(place: Folder | Path, wishes: Wishes) -> Found:
-    tables = [place] if isinstance(place, Path) else _tables(place)
+    tables = [place] if isinstance(place, Path) else _tables(place, wishes.columns)
     root = place.parent if isinstance(place, Path) else place.path
     if not tables:
-        raise LayoutError(f"{root} has no table with the paths of pictures; name them with columns={{'picture': …}}.")
+        raise LayoutError(
+            f"{root} has no table with paths of pictures that are there and the columns that are asked for "
+            f"({listed(wishes.columns.values())}); give the table itself instead of its folder."
+        )
     notes: list[str] = []
     parts: dict[str | None, list[Item]] = {}
     flags: tuple[str, ...] = ()
@@ -40,9 +43,9 @@ def _read(place: Folder | Path, wishes: Wishes) -> Found:
         table = _Table(path, root, wishes)
         flags = flags or table.roles.flags
         kinds.add(table.task)
-        notes += table.notes
         for split, items in table.parts().items():
             parts.setdefault(split, []).extend(items)
+        notes += table.notes
     if len(kinds) > 1:
         raise LayoutError(
             f"{listed([p.name for p in tables])} hold different things ({listed(sorted(kinds))}); name one."
@@ -126,8 +129,11 @@ class _Table:
         return found
 
     def _splits(self) -> list[str | None]:
+        split = split_of(self.path.stem)
+        if split is None and self.path.parent != self.root:
+            split = split_of(self.path.parent.name)
         if self.roles.split is None:
-            return [split_of(self.path.stem)] * len(self.columns[self.roles.picture])
+            return [split] * len(self.columns[self.roles.picture])
         cells = self.columns[self.roles.split]
         unknown = {str(cell) for cell in cells if split_of(str(cell)) is None}
         if unknown:
@@ -135,7 +141,7 @@ class _Table:
                 raise LayoutError(
                     f"Column {self.roles.split!r} says {listed(sorted(unknown))}; say train, validation, test."
                 )
-            return [split_of(self.path.stem)] * len(cells)
+            return [split] * len(cells)
         return [split_of(str(cell)) for cell in cells]
 
     def _check_missing(self, missing: list[str], rows: int) -> None:
@@ -185,23 +191,26 @@ class _Files:
         return self._listed[folder]
 
 
-def _tables(folder: Folder) -> list[Path]:
+def _tables(folder: Folder, columns: Mapping[str, str | Sequence[str]]) -> list[Path]:
     """The tables of a folder, and of the folders in it, that name pictures which are there."""
     inside = [inner for name, inner in folder.folders.items() if split_of(name) is not None]
     paths = [path for place in (folder, *inside) for path in place.files.values() if path.suffix.lower() in TABLES]
-    found = [path for path in paths if _names_pictures(path, folder.path)]
+    found = [path for path in paths if _names_pictures(path, folder.path, columns)]
     splits = [path for path in found if split_of(path.stem) or path.parent != folder.path]
     return splits or found[:1]
 
 
-def _names_pictures(path: Path, root: Path) -> bool:
+def _names_pictures(path: Path, root: Path, named: Mapping[str, str | Sequence[str]]) -> bool:
     try:
         columns = read_table(path, rows=_PEEK)
+        named = wanted(named, list(columns), str(path))
     except DataError:
         return False
     files = _Files(path.parent, root)
-    found = roles(columns, {}, lambda _, value: files.find(value) is not None)
+    found = roles(columns, named, lambda _, value: files.find(value) is not None)
     return found is not None and bool(found.label or found.flags or found.mask)
 
 
-TABLE = Layout("table", "a table (CSV, JSON lines, Parquet) with paths and labels", _sees, _read, files=True)
+TABLE = Layout(
+    "table", "a table (CSV, JSON lines, Parquet) with paths and labels", _sees, _read, files=True, columns=True
+)
