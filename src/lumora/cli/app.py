@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lumora.cli import inspect, sample
+from lumora.cli import doctor, inspect, sample
 from lumora.errors import LumoraError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help comes up in half the time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("doctor")(doctor.command)
 app.command("inspect")(inspect.command)
 app.add_typer(sample.app, name="sample")
 

@@ -140,7 +140,7 @@ def test_unknown_ids(masks):
     Image.fromarray(mask).save(masks / "masks/01.png")
     found = the(examine(masks), "unknown-ids")
     assert (found.severity, found.files) == ("error", ("masks/01.png",))
-    assert "hold 9" in found.found
+    assert "with 9" in found.found
     assert "ids 0 to 2" in found.found
 
 
@@ -390,7 +390,12 @@ def test_examine__nothing_there(tmp_path):
 
 @pytest.mark.parametrize(
     ("mode", "severity", "words"),
-    [("L", "warning", "grey"), ("CMYK", "warning", "CMYK"), ("I;16", "warning", "16 bits"), ("RGBA", "note", "transp")],
+    [
+        ("L", "warning", "grey"),
+        ("CMYK", "warning", "CMYK"),
+        ("I;16", "warning", "of 16 bits"),
+        ("RGBA", "note", "transparency"),
+    ],
 )
 def test_mixed_modes(classes, mode, severity, words):
     path = classes / "train/cat/odd.tif"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding
+from lumora.data.doctor.report import Finding, counted
 
 _MUCH = 0.2
 """The part of a mask from which a value may be its background."""
@@ -62,7 +62,8 @@ def _two_backgrounds(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "background",
             "warning",
-            f"{len(zeros):,} masks have 0 where {len(others):,} others have 255: two numbers for the background?",
+            f"{counted(len(zeros), 'mask')} with much of 0 and {len(others):,} with much of 255: two "
+            "numbers for the background?",
             "Write one number for it in all masks: a class's id if it is a class, 255 if it counts nowhere.",
             examined.mask_names(fewer),
         )
@@ -84,7 +85,7 @@ def _two_foregrounds(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "background",
             "error",
-            f"{len(ones):,} masks hold 0 and 1, {len(highs):,} others 0 and 255: one of the two is read wrongly.",
+            f"{counted(len(ones), 'mask')} of 0 and 1, {len(highs):,} of 0 and 255: one of the two is read wrongly.",
             "Write one number for the foreground in all masks.",
             examined.mask_names(min(ones, highs, key=len)),
         )

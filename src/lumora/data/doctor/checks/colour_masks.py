@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding
+from lumora.data.doctor.report import Finding, counted
 from lumora.data.labels import Colour, listed
 
 
@@ -21,7 +21,7 @@ def colour_masks(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "colour-mask",
             "error",
-            f"{len(coloured):,} of {len(masks):,} masks are colour pictures ({listed(seen, 4)}), and what the colours "
+            f"{len(coloured):,} of {counted(len(masks), 'mask')} in colours ({listed(seen, 4)}), and what they "
             "mean is not known.",
             "List a colour with every label (labels.csv with columns name, r, g, b); --fix then writes numbers.",
             examined.mask_names(coloured),
@@ -32,7 +32,7 @@ def colour_masks(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "mixed-masks",
             "warning",
-            f"{len(fewer):,} of {len(masks):,} masks are written in {kind}, the others are not.",
+            f"{len(fewer):,} of {counted(len(masks), 'mask')} in {kind}, the others not.",
             "Make sure that both say the same; --fix writes numbers everywhere.",
             examined.mask_names(fewer),
         )
@@ -57,7 +57,7 @@ def palettes(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "palette",
             "warning",
-            f"{len(differing):,} masks draw the same number in another colour than the masks before them: the program "
+            f"{counted(len(differing), 'mask')} with another colour for the same number than masks before: the program "
             "that wrote them may have numbered the colours of each file anew.",
             "Compare a few. If the colours are what counts, list them with the labels (columns name, r, g, b): masks "
             "are read by colour then.",
@@ -83,7 +83,7 @@ def _by_colour(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "palette",
             "warning",
-            f"{len(found):,} masks have palettes whose numbers are not the labels' ids; here they are read by their "
+            f"{counted(len(found), 'mask')} with a palette whose numbers are not the labels' ids; read here by the "
             "colours, other programs will read the numbers.",
             "Write the ids into the masks; --fix does.",
             examined.mask_names(found),
@@ -104,8 +104,8 @@ def _against_labels(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "palette",
             "warning",
-            f"{len(found):,} masks have palettes in which some colours are those of other labels than their numbers, "
-            "and some of none; they are read by their numbers.",
+            f"{counted(len(found), 'mask')} with a palette in which some colours are those of other labels than the "
+            "numbers, and some of none; read by the numbers.",
             "Compare a few. If the colours are what counts, complete the labels' colours.",
             examined.mask_names(found),
         )

@@ -29,7 +29,7 @@ def conflicts(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "conflicting-labels",
             "error",
-            f"{len(found):,} pictures are there more than once, with other {what}{f': {some} …' if some else '.'}",
+            f"{len(found):,} files of pictures that come again with other {what}{f': {some} …' if some else '.'}",
             "Keep the one that is right; a picture that shows both needs a task with several labels.",
             examined.names(found),
         )

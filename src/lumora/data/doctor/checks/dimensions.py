@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding
+from lumora.data.doctor.report import Finding, counted
 
 _TINY = 32
 _LARGE = 2048
@@ -24,7 +24,7 @@ def dimensions(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "tiny-pictures",
             "warning",
-            f"{len(tiny):,} pictures are smaller than {_TINY} pixels; the smallest side is {side}.",
+            f"{counted(len(tiny), 'picture')} with a side of less than {_TINY} pixels; the shortest has {side}.",
             "They show hardly anything when enlarged. Are they thumbnails? Take the originals.",
             examined.names(tiny),
         )
@@ -32,7 +32,7 @@ def dimensions(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "large-pictures",
             "note",
-            f"{len(large):,} pictures have more than {_LARGE:,} pixels on their shorter side.",
+            f"{counted(len(large), 'picture')} with more than {_LARGE:,} pixels on the shorter side.",
             "Decoding them takes most of a training's time. A copy scaled to 1,024 pixels trains as well.",
             examined.names(large),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding
+from lumora.data.doctor.report import Finding, Severity, counted
 
 _ACROSS = "Keep each in one split (--fix takes it out of the smaller), or what was learnt by heart is measured."
 
@@ -14,14 +14,14 @@ def duplicates(examined: Examined) -> Iterator[Finding]:
     """The very same pictures, and pictures that look the same, across splits and within one."""
     across, within = _sorted(examined, examined.same)
     yield from _finding(
-        examined, across, "duplicates-across-splits", "error", "pictures are in several splits", _ACROSS
+        examined, across, "duplicates-across-splits", "error", "of the same picture in several splits", _ACROSS
     )
     yield from _finding(
         examined,
         within,
         "duplicates",
         "warning",
-        "pictures are there more than once, pixel for pixel",
+        "of pictures that are the same, pixel for pixel",
         "Take the copies away; they count double.",
     )
     across, within = _sorted(examined, examined.alike)
@@ -30,7 +30,7 @@ def duplicates(examined: Examined) -> Iterator[Finding]:
         across,
         "near-duplicates-across-splits",
         "warning",
-        "pictures have a near duplicate elsewhere",
+        "of near duplicates in several splits",
         _ACROSS,
     )
     yield from _finding(
@@ -38,7 +38,7 @@ def duplicates(examined: Examined) -> Iterator[Finding]:
         within,
         "near-duplicates",
         "note",
-        "pictures look nearly the same as another one",
+        "of near duplicates",
         "Nothing needs to be done, if it is known: series, cuts from one film, copies at another size.",
     )
 
@@ -52,11 +52,11 @@ def _sorted(examined: Examined, groups: Sequence[Sequence[int]]) -> tuple[list[S
 
 
 def _finding(
-    examined: Examined, groups: Sequence[Sequence[int]], kind: str, severity: str, what: str, advice: str
+    examined: Examined, groups: Sequence[Sequence[int]], kind: str, severity: Severity, what: str, advice: str
 ) -> Iterator[Finding]:
     if not groups:
         return
     files = examined.names(i for group in groups for i in group)
     first = " = ".join(examined.names(groups[0][:3]))
-    assert severity in ("error", "warning", "note")
-    yield Finding(kind, severity, f"{len(groups):,} {what}: {first} …", advice, files)
+    more = " …" if len(groups) > 1 or len(groups[0]) > 3 else ""
+    yield Finding(kind, severity, f"{counted(len(groups), 'group')} {what}: {first}{more}", advice, files)

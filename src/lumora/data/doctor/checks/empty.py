@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding
+from lumora.data.doctor.report import Finding, counted
 
 
 def empty(examined: Examined) -> Iterator[Finding]:
@@ -14,7 +14,7 @@ def empty(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "empty-pictures",
             "warning",
-            f"{len(plain):,} pictures are of one colour and show nothing.",
+            f"{counted(len(plain), 'picture')} of one colour, which show nothing.",
             "Take them away; a camera or an export failed.",
             examined.names(plain),
         )
@@ -22,7 +22,7 @@ def empty(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "empty-masks",
             "warning",
-            f"In {len(nothing):,} masks no pixel counts.",
+            f"{counted(len(nothing), 'mask')} in which no pixel counts.",
             "Nothing is learnt from them; draw them, or take them away.",
             examined.mask_names(nothing),
         )

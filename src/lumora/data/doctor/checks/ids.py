@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from lumora.data.doctor.checks.smoothed import is_smoothed
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding
+from lumora.data.doctor.report import Finding, counted
 from lumora.data.labels import listed
 
 
@@ -37,8 +37,8 @@ def ids(examined: Examined) -> Iterator[Finding]:
     yield Finding(
         "unknown-ids",
         "error",
-        f"{len(wrong):,} masks hold {listed(values)}, which belong to none of the {len(examined.labels)} labels "
-        f"({known}).",
+        f"{counted(len(wrong), 'mask')} with {listed(values)}, which belong to none of the {len(examined.labels)} "
+        f"labels ({known}).",
         "Complete the list of labels, or say what counts nowhere (ignore=…). In a repaired copy such pixels count "
         "nowhere.",
         examined.mask_names(wrong),

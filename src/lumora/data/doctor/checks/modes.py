@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding
+from lumora.data.doctor.report import Finding, Severity, counted
 
 _KINDS = {
     "1": "grey",
@@ -22,19 +22,19 @@ _KINDS = {
     "HSV": "HSV",
     "F": "floating-point",
 }
-_SAID = {
-    "grey": ("warning", "are grey", "If a class is grey more often than others, its greyness is learnt."),
-    "transparent": ("note", "are partly transparent", "What is transparent is read as white."),
-    "palette": ("note", "have a palette of at most 256 colours", "Take the originals if there are any."),
-    "CMYK": ("warning", "are in CMYK, for print", "Colours are converted without a profile and may look off."),
-    "Lab": ("warning", "are in Lab", "Colours are converted without a profile and may look off."),
-    "HSV": ("warning", "are in HSV", "They are converted to RGB."),
+_SAID: dict[str, tuple[Severity, str, str]] = {
+    "grey": ("warning", "in grey", "If a class is grey more often than others, its greyness is learnt."),
+    "transparent": ("note", "with transparency", "What is transparent is read as white."),
+    "palette": ("note", "with a palette of at most 256 colours", "Take the originals if there are any."),
+    "CMYK": ("warning", "in CMYK, for print", "Colours are converted without a profile and may look off."),
+    "Lab": ("warning", "in Lab", "Colours are converted without a profile and may look off."),
+    "HSV": ("warning", "in HSV", "They are converted to RGB."),
     "16-bit": (
         "warning",
-        "have 16 bits",
+        "of 16 bits",
         "The lower 8 are dropped; what uses 12 of the 16 becomes nearly black. Scale to 8 bits yourself.",
     ),
-    "floating-point": ("warning", "have floating-point numbers", "They are read as 0 to 1."),
+    "floating-point": ("warning", "of floating-point numbers", "They are read as 0 to 1."),
 }
 
 ALWAYS_ODD = frozenset({"CMYK", "16-bit", "Lab", "floating-point"})
@@ -54,17 +54,16 @@ def modes(examined: Examined) -> Iterator[Finding]:
             yield Finding(
                 "mixed-modes",
                 "warning",
-                f"{count:,} of {len(kinds):,} pictures are in colour, the others are grey.",
+                f"{count:,} of {counted(len(kinds), 'picture')} in colour, the others in grey.",
                 "If a class is in colour more often than others, that is learnt. Take all in grey, or all in colour.",
                 examined.names(files),
             )
         elif each != "RGB" and (each != usual or each in ALWAYS_ODD):
             severity, words, effect = _SAID[each]
-            assert severity in ("warning", "note")
             yield Finding(
                 "mixed-modes",
                 severity,
-                f"{count:,} of {len(kinds):,} pictures {words}.",
+                f"{count:,} of {counted(len(kinds), 'picture')} {words}.",
                 f"{effect} --fix writes RGB of 8 bits.",
                 examined.names(files),
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding
+from lumora.data.doctor.report import Finding, counted
 
 
 def orientation(examined: Examined) -> Iterator[Finding]:
@@ -23,8 +23,8 @@ def orientation(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "orientation",
             "warning",
-            f"{len(found):,} pictures are turned by EXIF, and their masks are not: drawn by a program that does not "
-            "know EXIF.",
+            f"{counted(len(found), 'picture')} turned by EXIF with a mask that is not: drawn by a program that does "
+            "not know EXIF.",
             "Lumora turns these masks as their pictures; other programs will not. --fix turns the pixels of both.",
             examined.mask_names(found),
         )
@@ -32,8 +32,8 @@ def orientation(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "orientation",
             "warning",
-            f"{len(unsure):,} pictures are turned by EXIF without changing their size, so it cannot be told whether "
-            "their masks are to be turned as well.",
+            f"{counted(len(unsure), 'picture')} turned by EXIF without a change of size: whether the mask is to be "
+            "turned as well cannot be told.",
             "Lumora turns them as their pictures. Look at a few; if they are upright already, turn the pictures for "
             "good and drop EXIF.",
             examined.mask_names(unsure),

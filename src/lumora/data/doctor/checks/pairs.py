@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding
+from lumora.data.doctor.report import Finding, counted
 
 
 def pairs(examined: Examined) -> Iterator[Finding]:
@@ -18,7 +18,7 @@ def pairs(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "mask-missing",
             severity,
-            f"{len(alone):,} pictures have no mask and are left out.",
+            f"{counted(len(alone), 'picture')} without a mask, left out.",
             "Add masks of the same names, or take the pictures away.",
             alone,
         )
@@ -26,7 +26,7 @@ def pairs(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "picture-missing",
             "warning",
-            f"{len(data.masks_alone):,} masks have no picture and are left out.",
+            f"{counted(len(data.masks_alone), 'mask')} without a picture, left out.",
             "Add pictures of the same names, or take the masks away.",
             data.masks_alone,
         )
@@ -34,7 +34,7 @@ def pairs(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "left-out",
             "note",
-            f"{len(data.left_out):,} picture files belong to no sample.",
+            f"{counted(len(data.left_out), 'picture file')} of no sample.",
             "If they should, put them where the others lie (see the notes on how the data were read).",
             data.left_out,
         )
@@ -44,7 +44,7 @@ def pairs(examined: Examined) -> Iterator[Finding]:
             yield Finding(
                 "label-missing",
                 "warning",
-                f"{len(bare):,} pictures have no label; nothing is learnt from them.",
+                f"{counted(len(bare), 'picture')} without a label; nothing is learnt from them.",
                 "Label them, or take them away.",
                 examined.names(bare),
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding
+from lumora.data.doctor.report import Finding, counted
 
 
 def sizes(examined: Examined) -> Iterator[Finding]:
@@ -24,7 +24,7 @@ def sizes(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "mask-size",
             "error",
-            f"{len(wrong):,} masks are not of their picture's size; the first is {words}.",
+            f"{counted(len(wrong), 'mask')} of another size than the picture; the first is {words}.",
             "Is it another picture's mask? If one of the two was scaled, scale the other alike, masks without "
             "smoothing.",
             examined.mask_names(wrong),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined, Meaning
 from lumora.data.doctor.facts import MaskFacts
-from lumora.data.doctor.report import Finding
+from lumora.data.doctor.report import Finding, counted
 from lumora.data.masks import Coding
 
 _SMOOTH = 2
@@ -22,8 +22,8 @@ def smoothed(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "lossy-mask",
             "error",
-            f"{len(lossy):,} masks were compressed with loss (JPEG): numbers near the edges are not those that were "
-            "drawn.",
+            f"{counted(len(lossy), 'mask')} compressed with loss (JPEG): numbers near the edges are not those that "
+            "were drawn.",
             "Export the masks again as PNG. Numbers that were changed into other classes cannot be told any more.",
             examined.mask_names(lossy),
         )
@@ -40,7 +40,7 @@ def smoothed(examined: Examined) -> Iterator[Finding]:
         yield Finding(
             "smoothed-mask",
             "error",
-            f"{len(soft):,} masks have smoothed edges: values between those of two classes.",
+            f"{counted(len(soft), 'mask')} with smoothed edges: values between those of two classes.",
             "Draw or scale masks without smoothing (nearest neighbour). In a repaired copy such pixels count nowhere.",
             examined.mask_names(soft),
         )

@@ -6,20 +6,12 @@ from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined
 from lumora.data.doctor.facts import Problem
-from lumora.data.doctor.report import Finding
+from lumora.data.doctor.report import Finding, counted
 
 _WORDS = {
-    "empty-file": ("has 0 bytes", "have 0 bytes", "Copy or download again, or leave out (--fix does)."),
-    "unreadable": (
-        "is damaged, cut off or no picture",
-        "are damaged, cut off or no pictures",
-        "Copy or download again, or leave out (--fix does).",
-    ),
-    "too-large": (
-        "has more pixels than the limit",
-        "have more pixels than the limit",
-        "Scale down or cut into tiles, or raise the limit: Limits(pixels=…).",
-    ),
+    "empty-file": ("with 0 bytes", "Copy or download again; --fix leaves such files out."),
+    "unreadable": ("damaged, cut off or no picture", "Copy or download again; --fix leaves such files out."),
+    "too-large": ("with more pixels than the limit", "--fix leaves such files out."),
 }
 
 
@@ -34,7 +26,7 @@ def unreadable(examined: Examined) -> Iterator[Finding]:
     for kind, files in found.items():
         if not files:
             continue
-        one, many, advice = _WORDS[kind]
-        text = files[0][1].text if len(files) == 1 and kind != "empty-file" else ""
-        said = text or (f"A file {one}." if len(files) == 1 else f"{len(files):,} files {many}.")
-        yield Finding(kind, "error", said, advice, tuple(name for name, _ in files))
+        words, advice = _WORDS[kind]
+        first = "" if kind == "empty-file" else f" {'It' if len(files) == 1 else 'The first'}: {files[0][1].text}"
+        found_words = f"{counted(len(files), 'file')} {words}.{first}"
+        yield Finding(kind, "error", found_words, advice, tuple(name for name, _ in files))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def repair(report: Report, out: str | Path, *, threads: int | None = None, progr
     if report.examined is None:
         raise ValueError("This report has no facts of files; repair what examine() returned.")
     out = Path(out)
-    check_place(report.examined.data, out)
+    check_place(out, _roots(report.examined.data))
     planned = plan(report.examined)
     write(report.examined, planned, out, threads, progress)
     data = report.examined.data
@@ -61,15 +61,15 @@ def repair(report: Report, out: str | Path, *, threads: int | None = None, progr
     return Repair(out, tuple(planned.changes), examine(out, ignore=ignore, limits=data.limits, threads=threads))
 
 
-def check_place(data: Records, out: Path) -> None:
-    """Raise an error unless a copy may be written to a place."""
+def check_place(out: Path, data: Iterable[Path]) -> None:
+    """Raise an error unless a copy may be written to a place: it is free, and not within folders that hold the data."""
     place = out.resolve()
     if out.is_symlink() or (place.exists() and not place.is_dir()):
         raise OutputError(f"{out} is a file or a link; name a folder that is not there yet.")
     if place.is_dir() and any(place.iterdir()):
         raise OutputError(f"{out} is not empty; name a folder that is not there yet.")
-    for root in _roots(data):
-        if place == root or place.is_relative_to(root):
+    for root in data:
+        if place.is_relative_to(root.resolve()):
             raise OutputError(f"{out} lies within the data ({root}), which stay as they are; name a folder elsewhere.")
 
 
@@ -77,9 +77,9 @@ def _roots(data: Records) -> Iterator[Path]:
     """The folders that hold the data."""
     given = Path(data.data)
     if given.exists():
-        yield given.resolve() if given.is_dir() else given.resolve().parent
+        yield given if given.is_dir() else given.parent
     if data.root is not None:
-        yield data.root.resolve()
+        yield data.root
     folders: set[Path] = set()
     for record in data.records:
         for content in (record.picture, record.mask):
@@ -87,4 +87,4 @@ def _roots(data: Records) -> Iterator[Path]:
                 folders.add(content.path.parent)
             elif isinstance(content, InArchive):
                 folders.add(content.archive.parent)
-    yield from (folder.resolve() for folder in folders)
+    yield from folders

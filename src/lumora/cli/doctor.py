@@ -1,0 +1,181 @@
+"""`lumora doctor`: what is wrong with data, and a repaired copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lumora.cli import output
+from lumora.errors import DataError, OutputError
+
+if TYPE_CHECKING:
+    from lumora.data.doctor import Repair, Report
+
+_SHOWN = 5
+_HEADINGS = {
+    "error": ("Errors: they stop or spoil a training.", typer.colors.RED),
+    "warning": ("Warnings: often a mistake, or it makes a training worse.", typer.colors.YELLOW),
+    "note": ("Notes: to be known.", typer.colors.CYAN),
+}
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA", help="A folder, a table, an archive, or a dataset's name on the Hub.", show_default=False
+    ),
+]
+Fix = Annotated[
+    Path | None,
+    typer.Option(
+        "--fix",
+        metavar="OUT",
+        help="Write a repaired copy into this new folder; DATA stay as they are.",
+        show_default=False,
+    ),
+]
+Task = Annotated[
+    Literal["classification", "multilabel", "segmentation"] | None,
+    typer.Option("--task", help="What the data are for, if they leave a choice.", show_default=False),
+]
+Layout = Annotated[str | None, typer.Option("--layout", help="How the data lie, if they look like several layouts.")]
+LabelNames = Annotated[
+    str | None,
+    typer.Option("--labels", help="A file that lists the labels, voc, ade20k, or names with commas between them."),
+]
+Ignore = Annotated[
+    list[int] | None,
+    typer.Option("--ignore", help="A number in masks that counts nowhere, 255 if not said; may be repeated."),
+]
+Reduce = Annotated[
+    bool | None,
+    typer.Option(
+        "--reduce-labels/--no-reduce-labels", help="Whether 0 in masks counts nowhere and 1 is the first class."
+    ),
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="How many to read with.", show_default=False)]
+
+
+def command(
+    data: Data,
+    fix: Fix = None,
+    task: Task = None,
+    layout: Layout = None,
+    labels: LabelNames = None,
+    ignore: Ignore = None,
+    reduce_labels: Reduce = None,
+    threads: Threads = None,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON with every file, for machines.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Say what is wrong with data: every file is read, nothing is changed.
+
+    Ends with 1 if there are errors; with --fix, if the copy has any.
+    """
+    from lumora.data.doctor import examine, repair
+    from lumora.data.doctor.repair import check_place
+
+    repaired: Repair | None = None
+    try:
+        if fix is not None:
+            check_place(fix, [Path(data)])
+        with _progress("reading") as told:
+            report = examine(
+                data,
+                task=task,
+                layout=layout,
+                labels=_labels(labels),
+                ignore=ignore or 255,
+                reduce_labels=reduce_labels,
+                threads=threads,
+                progress=told,
+            )
+        if fix is not None:
+            with _progress("writing") as told:
+                repaired = repair(report, fix, threads=threads, progress=told)
+    except OutputError as error:
+        raise typer.BadParameter(str(error), param_hint="--fix") from error
+    except DataError as error:
+        if Path(data).exists():
+            raise
+        raise typer.BadParameter(str(error), param_hint="DATA") from error
+    if json:
+        output.json({**report.as_dict(), **({"repair": repaired.as_dict()} if repaired else {})})
+    else:
+        _show(report)
+        if repaired is not None:
+            _show_repair(repaired)
+    if (repaired.after if repaired else report).failed:
+        raise typer.Exit(1)
+
+
+def _labels(text: str | None) -> list[str] | str | None:
+    return [name.strip() for name in text.split(",")] if text and "," in text else text
+
+
+@contextmanager
+def _progress(what: str) -> Generator[Callable[[int, int], None]]:
+    """A bar that appears once it is known how much there is."""
+    with ExitStack() as stack:
+        bars: list[Callable[[int], None]] = []
+
+        def told(done: int, total: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(output.progress(what, total)))
+            bars[0](done)
+
+        yield told
+
+
+def _show(report: Report) -> None:
+    splits = ", ".join(f"{count:,} {split}" for split, count in report.splits.items())
+    labels = ", ".join(report.labels[:8]) + (f" and {len(report.labels) - 8:,} more" if len(report.labels) > 8 else "")
+    output.facts(
+        {
+            "data": report.data,
+            "read as": f"{report.task or 'nothing'} from {report.layout}",
+            "pictures": f"{report.pictures:,}" + (f" ({splits})" if splits else ""),
+            "labels": labels or "none",
+        }
+    )
+    for note in report.notes:
+        output.note(note)
+    _show_findings(report)
+
+
+def _show_findings(report: Report) -> None:
+    for severity, (heading, colour) in _HEADINGS.items():
+        findings = [finding for finding in report.findings if finding.severity == severity]
+        if not findings:
+            continue
+        typer.secho(f"\n{heading}", fg=colour, bold=True)
+        output.table(
+            ["kind", "found", "what to do", "files"],
+            [[each.kind, each.found, each.advice, _some(each.files)] for each in findings],
+        )
+    counts = {severity: sum(finding.severity == severity for finding in report.findings) for severity in _HEADINGS}
+    words = ", ".join(f"{count} {severity}{'s' * (count != 1)}" for severity, count in counts.items() if count)
+    typer.echo(words or "Nothing is wrong.")
+
+
+def _some(files: tuple[str, ...]) -> str:
+    more = [f"and {len(files) - _SHOWN:,} more (--json lists all)"] if len(files) > _SHOWN else []
+    return "\n".join([*files[:_SHOWN], *more])
+
+
+def _show_repair(repaired: Repair) -> None:
+    typer.secho(f"\nRepaired copy in {repaired.out}", bold=True)
+    if repaired.changes:
+        alike: dict[tuple[str, str], list[str]] = {}
+        for each in repaired.changes:
+            alike.setdefault((each.kind, each.what), []).append(each.file)
+        output.table(
+            ["change", "what", "files"], [[kind, what, _some(tuple(files))] for (kind, what), files in alike.items()]
+        )
+    else:
+        typer.echo("Nothing had to be changed.")
+    typer.echo(f"The copy has {repaired.after.pictures:,} pictures. What is left in it:")
+    _show_findings(repaired.after)
