@@ -103,7 +103,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _mask_folder(folder: Folder) -> Folder | None:
-    return next((folder.folders[name] for name in _MASKS if name in folder.folders), None)
+    return next((f for name in _MASKS if (f := folder.folders.get(name)) and f.pictures), None)
 
 
 def _by_stem(folder: Folder) -> dict[str, Path]:
