@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Generator, Tensor
@@ -14,8 +14,7 @@ from lumora.data.transforms.steps import Pair
 from lumora.errors import ConfigError
 
 Strength = float | tuple[float, float]
-_GREY = (0.2989, 0.587, 0.114)
-_BLOCK = 1 << 15  # pixels: 1 MB with the scratch
+_BLOCK = 1 << 16  # pixels: what is computed on the way stays in a core's own cache
 
 
 @dataclass(frozen=True)
@@ -23,11 +22,12 @@ class ColourJitter:
     """Brightness, contrast, saturation and hue changed at random, in random order; the mask stays.
 
     A number `s` draws the factor from `1 - s` to `1 + s` (the hue's turn, a share of the whole circle, from `-s` to
-    `s`); a pair is the range itself. What each does is torchvision's definition, in floating point and rounded once at
-    the end.
+    `s`); a pair is the range itself. All four together are one linear map of each pixel's red, green and blue, rounded
+    and held within the range once, at the end. Brightness, contrast and saturation are torchvision's; the hue turns
+    about the axis of greys and keeps a pixel's brightness, as in television's YIQ and NVIDIA's DALI, where
+    torchvision's keeps the brightest and the darkest channel.
 
-    Costs about 0.6 ms at 224 × 224 and 3.5 ms at 512 × 512 pixels with all four, the hue more than half of it: a
-    sixth of Pillow's time. So put it after the crop.
+    Costs about 0.3 ms at 224 × 224 and 1.2 ms at 512 × 512 pixels with all four: a tenth of Pillow's time.
     """
 
     brightness: Strength = 0.0
@@ -56,91 +56,68 @@ class ColourJitter:
         return changed(picture, changes), mask
 
 
-Change = Callable[[Tensor, float, float, Tensor], None]
-"""Changes colours of shape (3, pixels), from 0 to 255, in place by an amount.
+Change = Callable[[float, Tensor], Tensor]
+"""The map (3, 4) by an amount: what each channel takes of red, green, blue and 1. It is also given the mean colour."""
 
-It is also given the mean grey of the whole picture, and five rows of scratch of the same length.
-"""
+# How bright the channels are, and the television's two axes of colour: Y, I and Q.
+_GREY = torch.tensor([0.2989, 0.587, 0.114], dtype=torch.float64)
+_YIQ = torch.stack([_GREY, *torch.tensor([[0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], dtype=torch.float64)])
+_ONE = torch.eye(4, dtype=torch.float64)
 
 
 def changed(picture: Tensor, changes: list[tuple[Change, float]]) -> Tensor:
     """A `uint8` picture with these changes made one after the other."""
     if not changes:
         return picture
-    # Block by block, so that the numbers stay in a core's own cache from one change to the next; but for the contrast
-    # all blocks must have come equally far.
-    colours = torch.empty(3, picture.shape[1] * picture.shape[2])
-    result = torch.empty_like(colours, dtype=torch.uint8)
-    blocks = colours.split(_BLOCK, 1)
-    scratch = torch.empty(5, blocks[0].shape[1])
-    for block, old in zip(blocks, picture.reshape(3, -1).split(_BLOCK, 1), strict=True):
-        block.copy_(old)
-    for stage in _stages(changes):
-        mean = _mean_grey(colours) if stage[0][0] is contrast else 0.0
-        for block in blocks:
-            for change, amount in stage:
-                change(block, amount, mean, scratch[:, : block.shape[1]])
-    for block, new in zip(blocks, result.split(_BLOCK, 1), strict=True):
-        new.copy_(block.add_(0.5))
-    return result.view(picture.shape)
+    mean = torch.ones(4, dtype=torch.float64)
+    if any(change is contrast for change, _ in changes):
+        mean[:3] = picture.sum((1, 2), dtype=torch.float32).double() / (picture.shape[1] * picture.shape[2])
+    whole = _ONE
+    for change, amount in changes:
+        whole = torch.cat([change(amount, (whole @ mean)[:3]), _ONE[3:]]) @ whole
+    return mapped(picture, whole[:3])
 
 
-def _stages(changes: list[tuple[Change, float]]) -> list[list[tuple[Change, float]]]:
-    """Changes that can be made to a block without a look at the others; a contrast starts a new stage."""
-    starts = sorted({0, *(i for i, (change, _) in enumerate(changes) if change is contrast)})
-    return [changes[start:end] for start, end in pairwise([*starts, len(changes)])]
+def mapped(picture: Tensor, affine: Tensor) -> Tensor:
+    """A `uint8` picture with each pixel's colour put through a map (3, 4), rounded."""
+    _, height, width = picture.shape
+    rows = max(1, _BLOCK // width)
+    factors, offset = affine[:, :3].float(), (affine[:, 3:] + 0.5).float()  # cutting off then rounds
+    old, new = torch.empty(2, 3, min(rows, height), width)
+    result = torch.empty(3, height, width, dtype=torch.uint8)
+    for top in range(0, height, rows):
+        count = min(rows, height - top)
+        block = old[:, :count].copy_(picture[:, top : top + count])
+        colours = torch.addmm(offset, factors, block.flatten(1), out=new.view(3, -1)[:, : count * width])
+        result[:, top : top + count].flatten(1).copy_(colours.clamp_(0, 255))
+    return result
 
 
-def _mean_grey(colours: Tensor) -> float:
-    """The mean of the greys, which is the grey of the means."""
-    return sum(weight * value for weight, value in zip(_GREY, colours.mean(1).tolist(), strict=True))
-
-
-def brighten(colours: Tensor, amount: float, mean: float, scratch: Tensor) -> None:
+def brighten(amount: float, mean: Tensor) -> Tensor:
     """All values times the amount."""
-    colours.mul_(amount)
-    _clamp(colours, amount)
+    return _ONE[:3] * amount
 
 
-def contrast(colours: Tensor, amount: float, mean: float, scratch: Tensor) -> None:
+def contrast(amount: float, mean: Tensor) -> Tensor:
     """Away from the mean grey of the whole picture, or towards it."""
-    colours.mul_(amount).add_((1 - amount) * mean)
-    _clamp(colours, amount)
+    offset = ((1 - amount) * (_GREY @ mean)).expand(3, 1)
+    return torch.cat([_ONE[:3, :3] * amount, offset], 1)
 
 
-def saturate(colours: Tensor, amount: float, mean: float, scratch: Tensor) -> None:
+def saturate(amount: float, mean: Tensor) -> Tensor:
     """Away from each pixel's own grey, or towards it."""
-    red, green, blue = colours
-    grey = torch.mul(red, _GREY[0], out=scratch[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])
-    colours.mul_(amount).add_(grey, alpha=1 - amount)
-    _clamp(colours, amount)
+    return _linear(_ONE[:3, :3] * amount + (1 - amount) * _GREY)
 
 
-def _clamp(colours: Tensor, amount: float) -> None:
-    if amount > 1:  # with less, values only come nearer to something that is in the range
-        colours.clamp_(0, 255)
+def turn_hue(amount: float, mean: Tensor) -> Tensor:
+    """Round the axis of greys by this share of a circle, from red towards yellow."""
+    cos, sin = math.cos(2 * math.pi * amount), math.sin(2 * math.pi * amount)
+    turn = torch.tensor([[1, 0, 0], [0, cos, sin], [0, -sin, cos]], dtype=torch.float64)
+    return _linear(torch.linalg.solve(_YIQ, turn @ _YIQ))
 
 
-def turn_hue(colours: Tensor, amount: float, mean: float, scratch: Tensor) -> None:
-    """Round the colour circle by this share of it, with brightest and darkest channel of each pixel kept.
-
-    The same as going to hue, saturation and value and back, without branches. With the pixel's chroma `c`, its darkest
-    value `m` and channels `(r - m) / c` and so on between 0 and 1, the hue in sixths of the circle from cyan is
-    ±(2 + r - g - b), the sign that of b - g: that is h - 3, for h as usual. A hue's red is then `|h - 3| - 1`, its
-    green `2 - |h - 2|`, its blue `2 - |h - 4|`, each held between 0 and 1.
-    """
-    red, green, blue = colours
-    low, high, chroma, hue, t = scratch
-    torch.minimum(torch.minimum(red, green, out=low), blue, out=low)
-    torch.maximum(torch.maximum(red, green, out=high), blue, out=high)
-    torch.sub(high, low, out=chroma)
-    torch.sub(red, green, out=t).sub_(blue).add_(low).div_(torch.clamp(chroma, min=1e-3, out=hue)).add_(2)
-    torch.copysign(t, torch.sub(blue, green, out=hue), out=hue).add_(6 * amount)
-    hue.sub_(torch.mul(hue, 1 / 6, out=t).round_(), alpha=6)
-    torch.addcmul(low, torch.abs(hue, out=t).sub_(1).clamp_(0, 1), chroma, out=red)
-    # low + c (2 - |x|) is high - c (|x| - 1), and so where these are held between 0 and 1.
-    torch.addcmul(high, torch.add(hue, 1, out=t).abs_().sub_(1).clamp_(0, 1), chroma, value=-1, out=green)
-    torch.addcmul(high, torch.sub(hue, 1, out=t).abs_().sub_(1).clamp_(0, 1), chroma, value=-1, out=blue)
+def _linear(factors: Tensor) -> Tensor:
+    return torch.cat([factors, torch.zeros(3, 1, dtype=torch.float64)], 1)
 
 
 _CHANGES: tuple[tuple[str, Change, float], ...] = (

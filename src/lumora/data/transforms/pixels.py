@@ -101,10 +101,21 @@ def framed(
     height, width = picture.shape[-2:]
     if (height, width) == size:
         return picture, mask
-    ground = torch.tensor(fill, dtype=torch.uint8).expand(*size, 3).contiguous().permute(2, 0, 1)
+    ground = _ground(size, fill, interleaved=picture.stride(0) == 1)
     ground[:, top : top + height, left : left + width] = picture
     if mask is not None:
         mask_ground = mask.new_full(size, ignored(mask))
         mask_ground[top : top + height, left : left + width] = mask
         mask = mask_ground
     return ground, mask
+
+
+def _ground(size: tuple[int, int], fill: Colour, interleaved: bool) -> Tensor:
+    """An empty picture in the memory format of what will lie on it."""
+    if interleaved:
+        row = torch.tensor(fill, dtype=torch.uint8).repeat(size[1])
+        return row.expand(size[0], -1).contiguous().view(*size, 3).permute(2, 0, 1)
+    ground = torch.empty(3, *size, dtype=torch.uint8)
+    for channel, value in zip(ground, fill, strict=True):
+        channel.fill_(value)
+    return ground

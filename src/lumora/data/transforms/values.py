@@ -61,9 +61,11 @@ def scaled(pictures: Tensor, factor: Tensor, less: Tensor) -> Tensor:
         floats = pictures.to(torch.float32, memory_format=torch.contiguous_format)
         return floats.mul_(factor.to(pictures.device)).sub_(less.to(pictures.device))
     result = torch.empty(pictures.shape, dtype=torch.float32)
-    # One picture after the other, so that each is still in the processor's cache for the next operation.
+    channels = list(zip(factor.flatten().tolist(), less.flatten().tolist(), strict=True))
+    # One channel after the other, so that it is still in the processor's cache for the next operation.
     for new, old in zip(result.view(-1, *pictures.shape[-3:]), _each(pictures), strict=True):
-        new.copy_(old).mul_(factor).sub_(less)
+        for channel, (by, minus) in enumerate(channels):
+            new[channel].copy_(old[channel]).mul_(by).sub_(minus)
     return result
 
 

@@ -1,0 +1,225 @@
+"""Training samples a second from 500-pixel JPEGs: with Lumora's transforms and cache, and as the public guides do it.
+
+    python benchmarks/data.py                                  # every row, on this machine
+    python benchmarks/data.py --rounds 5 --out benchmarks/results/data-cpu.md
+
+Guide 1 is PEFT's guide to image classification: Pillow pictures decoded every time, torchvision's `RandomResizedCrop`,
+`RandomHorizontalFlip`, `ToTensor`, `Normalize`. Guide 2 is PEFT's guide to semantic segmentation: `ColorJitter`, then
+transformers' SegFormer processor. Both without the `datasets` library around them, which makes them slower still. What
+is measured is the time from one finished batch to the next, through a loader, with nothing done to the batches. All
+arms of a row take turns in one process, so that they see the same machine; each figure is the fastest round. A round is
+an epoch; Lumora's first one, which decodes and fills the cache, is shown by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms as T
+
+from lumora.data.cache import Cache
+from lumora.data.content import InFile
+from lumora.data.dataset import Pictures
+from lumora.data.labels import Labels
+from lumora.data.loader import Loader
+from lumora.data.masks import Coding
+from lumora.data.sample import StoredSample
+from lumora.data.transforms import (
+    ColourJitter,
+    Compose,
+    Normalise,
+    Resize,
+    Transform,
+    classification_train,
+    segmentation_train,
+)
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PICTURES = 128
+JITTER = ColourJitter(0.25, 0.25, 0.25, 0.1)
+
+
+def photographs(folder: Path) -> list[Path]:
+    """500 × 375 JPEGs cut from the photographs that come with scikit-image and scikit-learn, each with a mask."""
+    from skimage import data
+    from sklearn.datasets import load_sample_images
+
+    whole = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket(), *load_sample_images().images]
+    random = np.random.default_rng(0)
+    paths: list[Path] = []
+    for i in range(PICTURES):
+        photograph = Image.fromarray(whole[i % len(whole)])
+        width = int(photograph.width * random.uniform(0.6, 1.0))
+        height = min(int(width * 0.75), photograph.height)
+        left = int(random.integers(photograph.width - width + 1))
+        top = int(random.integers(photograph.height - height + 1))
+        picture = photograph.crop((left, top, left + width, top + height)).resize((500, 375))
+        paths.append(folder / f"{i}.jpg")
+        picture.save(paths[-1], quality=90)
+        # Regions of similar brightness: as ragged as annotated ones.
+        smooth = picture.convert("L").resize((50, 38)).resize((500, 375), Image.Resampling.BICUBIC)
+        Image.fromarray((np.asarray(smooth) // 2).astype(np.uint8)).save(folder / f"{i}.png")
+    return paths
+
+
+class Guide1(Dataset[Any]):
+    """PEFT's guide to image classification."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+        self.transform = T.Compose(
+            [T.RandomResizedCrop(224), T.RandomHorizontalFlip(), T.ToTensor(), T.Normalize(MEAN, STD)]
+        )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"pixel_values": self.transform(Image.open(self.paths[index]).convert("RGB")), "label": index % 101}
+
+    @staticmethod
+    def collate(examples: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "pixel_values": torch.stack([example["pixel_values"] for example in examples]),
+            "labels": torch.tensor([example["label"] for example in examples]),
+        }
+
+
+class Guide2(Dataset[Any]):
+    """PEFT's guide to semantic segmentation; pictures of a batch go through the processor together, as there."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        from transformers import SegformerImageProcessor
+
+        self.paths = paths
+        self.processor = SegformerImageProcessor(do_reduce_labels=True)
+        self.jitter = T.ColorJitter(brightness=0.25, contrast=0.25, saturation=0.25, hue=0.1)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+        pictures = [self.jitter(Image.open(self.paths[i]).convert("RGB")) for i in indices]
+        masks = [Image.open(self.paths[i].with_suffix(".png")) for i in indices]
+        done = self.processor(pictures, masks)
+        return [
+            {"pixel_values": torch.as_tensor(picture), "labels": torch.as_tensor(mask)}
+            for picture, mask in zip(done["pixel_values"], done["labels"], strict=True)
+        ]
+
+
+def theirs(dataset: Dataset[Any], batch: int, workers: int, collate: Any = None) -> Callable[[], Iterable[Any]]:
+    loader = DataLoader(
+        dataset, batch, shuffle=True, num_workers=workers, collate_fn=collate, persistent_workers=workers > 0
+    )
+    return lambda: loader
+
+
+def ours(paths: list[Path], transform: Transform, masks: bool, batch: int, workers: int) -> Callable[[], Iterable[Any]]:
+    coding = Coding(Labels(tuple(map(str, range(150)))), reduce=True)
+    samples = [
+        StoredSample(path.name, InFile(path), mask_content=InFile(path.with_suffix(".png")), coding=coding)
+        if masks
+        else StoredSample(path.name, InFile(path), target=i % 101)
+        for i, path in enumerate(paths)
+    ]
+    loader = Loader(Pictures(samples, transform, cache=Cache()), batch, workers=workers)
+    return lambda: loader
+
+
+def seconds(batches: Callable[[], Iterable[Any]]) -> float:
+    start = time.perf_counter()
+    for _ in batches():
+        pass
+    return time.perf_counter() - start
+
+
+def rows(paths: list[Path], workers: int) -> dict[str, dict[str, Callable[[], Iterable[Any]]]]:
+    same_steps = Compose((Resize((512, 512)), JITTER, Normalise(MEAN, STD)))
+    return {
+        "classification, 224²": {
+            "guide 1": theirs(Guide1(paths), 32, workers, Guide1.collate),
+            "lumora, the same steps": ours(paths, classification_train(224, MEAN, STD), False, 32, workers),
+        },
+        "segmentation, 512²": {
+            "guide 2": theirs(Guide2(paths), 8, workers),
+            "lumora, the same steps": ours(paths, same_steps, True, 8, workers),
+            "lumora, with scale jitter and flips": ours(paths, segmentation_train(512, MEAN, STD), True, 8, workers),
+        },
+    }
+
+
+def measured(arms: dict[str, Callable[[], Iterable[Any]]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Samples a second of every arm: in the first epoch, and in the fastest later one."""
+    first = {name: seconds(arm) for name, arm in arms.items()}
+    later = {name: float("inf") for name in arms}
+    for _ in range(rounds):
+        for name, arm in arms.items():
+            later[name] = min(later[name], seconds(arm))
+    return {name: (PICTURES / first[name], PICTURES / later[name]) for name in arms}
+
+
+def machine() -> str:
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    import PIL
+    import torchvision
+    import transformers
+
+    return (
+        f"{name}, {torch.get_num_threads()} thread in each process; torch {torch.__version__}, torchvision "
+        f"{torchvision.__version__}, Pillow {PIL.__version__}, transformers {transformers.__version__}; "
+        f"Python {platform.python_version()}"
+    )
+
+
+def report(rounds: int) -> str:
+    lines = [
+        "# Training samples a second",
+        "",
+        f"{machine()}; {PICTURES} JPEGs of 500 × 375 pixels; fastest of {rounds} epochs after the first.",
+        "",
+        "| | workers | arm | first epoch | second epoch on | of the guide |",
+        "|---|---|---|---|---|---|",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = photographs(Path(folder))
+        for workers in (0, 2):
+            for title, arms in rows(paths, workers).items():
+                found = measured(arms, rounds)
+                peer = next(iter(found.values()))[1]
+                for name, (first, later) in found.items():
+                    lines.append(f"| {title} | {workers} | {name} | {first:.0f} | {later:.0f} | {later / peer:.2f} |")
+                    print(lines[-1], flush=True)
+    lines.append("| | | *must be* | | | ≥ 4 |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="write the table there as well")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    text = report(arguments.rounds)
+    print(text)
+    if arguments.out:
+        arguments.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
