@@ -59,7 +59,7 @@ def gather(
         return _unordered(place, str(data), str(error), wishes.limits)
     if not any(found.parts.values()):
         raise DataError(f"{data} holds no samples. {' '.join(found.notes)}".strip())
-    records = _of_found(found, str(data), wishes)
+    records = _of_found(found, str(data) if isinstance(data, str | Path) else found.words, wishes)
     try:
         # Whatever else would stop a training; no picture is decoded for it.
         opened = open_source(

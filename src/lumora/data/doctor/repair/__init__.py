@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lumora.data.content import InArchive, InFile
+from lumora.data.content import InFile
 from lumora.data.doctor.examining import Progress, examine
 from lumora.data.doctor.records import Records
 from lumora.data.doctor.repair.plan import Change, plan
@@ -74,17 +74,9 @@ def check_place(out: Path, data: Iterable[Path]) -> None:
 
 
 def _roots(data: Records) -> Iterator[Path]:
-    """The folders that hold the data."""
+    """The folders that hold the data; beside a table or archive there may be other things."""
     given = Path(data.data)
-    if given.exists():
-        yield given if given.is_dir() else given.parent
-    if data.root is not None:
-        yield data.root
-    folders: set[Path] = set()
-    for record in data.records:
-        for content in (record.picture, record.mask):
-            if isinstance(content, InFile):
-                folders.add(content.path.parent)
-            elif isinstance(content, InArchive):
-                folders.add(content.archive.parent)
-    yield from folders
+    if not given.is_file():
+        yield from (folder for folder in (given, data.root) if folder is not None and folder.exists())
+    contents = [content for record in data.records for content in (record.picture, record.mask)]
+    yield from {content.path.parent for content in contents if isinstance(content, InFile)}
