@@ -131,6 +131,6 @@ def _cached_repositories() -> list[str]:
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        return [repository.repo_id for repository in huggingface_hub.scan_cache_dir().repos]
+        return [repository.repo_id for repository in huggingface_hub.scan_cache_dir(huggingface_hub.constants.HF_HUB_CACHE).repos]
     except CacheNotFound:
         return []
