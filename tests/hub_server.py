@@ -193,6 +193,30 @@ class Handler(BaseHTTPRequestHandler):
         siblings = [{"rfilename": name} for name in repository.commits[sha]]
         self.answer({"id": repo, "modelId": repo, "sha": sha, "private": repository.private, "siblings": siblings})
 
+    def tree(self, repo: str, revision: str, folder: str = "") -> None:
+        repository = self.repository(repo)
+        content = repository.commits[self.commit_of(repository, revision)]
+        below = [name for name in content if name.startswith(f"{folder}/" if folder else "")]
+        if folder and not below:
+            raise RefusedError(404, "EntryNotFound", "Entry not found")
+        start = len(folder) + 1 if folder else 0
+        if self.query.get("recursive", ["false"])[0].lower() != "true":
+            inside = {name[start:].partition("/")[0] for name in below if "/" in name[start:]}
+            below = [name for name in below if "/" not in name[start:]]
+        else:
+            inside = set()
+        folders = [{"type": "directory", "path": f"{folder}/{i}".lstrip("/"), "oid": "0" * 40} for i in sorted(inside)]
+        self.answer([*folders, *(entry(name, content[name]) for name in below)])
+
+    def paths(self, repo: str, revision: str) -> None:
+        repository = self.repository(repo)
+        content = repository.commits[self.commit_of(repository, revision)]
+        is_json = "json" in self.headers.get("content-type", "")
+        wanted = json.loads(self.body)["paths"] if is_json else parse_qs(self.body.decode()).get("paths", [])
+        found = [entry(name, content[name]) for name in wanted if name in content]
+        folders = {name for name in wanted if any(inner.startswith(f"{name}/") for inner in content)}
+        self.answer([*found, *({"type": "directory", "path": name, "oid": "0" * 40} for name in sorted(folders))])
+
     def create_branch(self, repo: str, branch: str) -> None:
         repository = self.for_writing(repo)
         if branch in repository.branches:
@@ -298,6 +322,11 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(self.hub.large[oid], headers={"ETag": f'"{oid}"'})
 
 
+def entry(name: str, content: bytes) -> dict[str, Any]:
+    """A file as the Hub lists it."""
+    return {"type": "file", "path": name, "size": len(content), "oid": name_of(name, content)}
+
+
 def is_large(name: str) -> bool:
     return name.endswith((".safetensors", ".bin", ".pt"))
 
@@ -316,6 +345,12 @@ ROUTES: list[tuple[tuple[str, ...], str, Callable[..., None]]] = [
     (("POST",), r"/api/validate-yaml", Handler.validate_card),
     (("GET",), rf"/api/models/{REPO}", Handler.information),
     (("GET",), rf"/api/models/{REPO}/revision/(?P<revision>.+)", Handler.information),
+    (("GET",), rf"/api/datasets/{REPO}", Handler.information),
+    (("GET",), rf"/api/datasets/{REPO}/revision/(?P<revision>.+)", Handler.information),
+    (("GET",), rf"/api/datasets/{REPO}/tree/(?P<revision>[^/]+)", Handler.tree),
+    (("GET",), rf"/api/datasets/{REPO}/tree/(?P<revision>[^/]+)/(?P<folder>.+)", Handler.tree),
+    (("POST",), rf"/api/datasets/{REPO}/paths-info/(?P<revision>[^/]+)", Handler.paths),
+    (("GET", "HEAD"), rf"/datasets/{REPO}/resolve/(?P<revision>[^/]+)/(?P<name>.+)", Handler.resolve),
     (("POST",), rf"/api/models/{REPO}/branch/(?P<branch>.+)", Handler.create_branch),
     (("POST",), rf"/api/models/{REPO}/preupload/(?P<revision>.+)", Handler.how_to_upload),
     (("POST",), rf"/api/models/{REPO}/commit/(?P<revision>.+)", Handler.commit),

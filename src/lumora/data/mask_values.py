@@ -90,6 +90,8 @@ def _with_list(given: LabelList, seen: Look, reduce: bool, wishes: Wishes) -> tu
         )
     if colours is None and _differ(seen):
         notes.append(_PALETTES_DIFFER)
+    if labels.colours is None and values is None:
+        labels = Labels(labels.names, _palette(seen, len(labels), int(reduce)))
     ignore = tuple(number for number in wishes.ignore if values is None or number not in values)
     return labels, Coding(labels, ignore, reduce, values, colours), notes
 

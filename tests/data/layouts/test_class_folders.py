@@ -83,6 +83,14 @@ def test_given_labels__set_the_order_and_must_have_every_folder(tmp_path):
         open_source(tmp_path, labels=["dog", "cats"])
 
 
+def test_list_beside_the_folders__sets_the_order_if_it_has_them_all(tmp_path):
+    class_folders(tmp_path)
+    (tmp_path / "classes.txt").write_text("dog\nfox\ncat\n")
+    assert open_source(tmp_path).labels.names == ("dog", "fox", "cat")
+    (tmp_path / "classes.txt").write_text("dog\nfox\n")
+    assert open_source(tmp_path).labels.names == ("cat", "dog")
+
+
 def test_names__in_composed_and_decomposed_letters_are_one_class(tmp_path):
     for i, (split, name) in enumerate((("train", "caf\u00e9"), ("val", "cafe\u0301"), ("train", "猫"), ("val", "猫"))):
         put(tmp_path / split / name / f"{i}.png", noise(seed=i))

@@ -187,6 +187,7 @@ def test_palette_of_the_masks__is_taken_for_drawing(tmp_path):
     pairs(tmp_path / "images", tmp_path / "masks", palette=[(9, 9, 9), (1, 2, 3), (200, 0, 0), (4, 4, 4)])
     source = open_source(tmp_path)
     assert source.labels.palette() == ((9, 9, 9), (1, 2, 3), (200, 0, 0))
+    assert open_source(tmp_path, labels=["a", "b", "c"]).labels.palette() == source.labels.palette()
     assert_same_masks(source)
 
 

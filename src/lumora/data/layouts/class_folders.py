@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lumora.data.content import InFile
+from lumora.data.label_files import LabelList, find_labels
 from lumora.data.labels import listed
 from lumora.data.layouts.base import Found, Item, Layout, Wishes
 from lumora.data.listing import Folder, contents_in_words
@@ -25,7 +28,14 @@ def _read(folder: Folder, wishes: Wishes) -> Found:
             "pictures of each class into a folder with the class's name."
         )
     words = f"class folders in {', '.join(splits)}" if splits else "class folders"
-    return Found(words, "classification", parts, notes=tuple(notes), root=folder.path)
+    return Found(words, "classification", parts, _order(folder, parts), notes=tuple(notes), root=folder.path)
+
+
+def _order(folder: Folder, parts: Mapping[str | None, list[Item]]) -> LabelList | None:
+    """The list beside the folders, if it has all of them: their names may be in another order there."""
+    found = find_labels(folder)
+    written = {item.label for items in parts.values() for item in items}
+    return found if found is not None and written <= set(found.labels.names) else None
 
 
 def _items(folder: Folder, notes: list[str]) -> list[Item]:

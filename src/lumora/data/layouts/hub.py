@@ -65,6 +65,8 @@ def _offline() -> Generator[None]:
 
 def _explained(name: str, error: Exception, unreachable: Exception | None) -> HubError | LayoutError:
     """The error in words; the library raises the same kinds for a name that is wrong and a net that is down."""
+    from datasets.exceptions import DatasetNotFoundError
+
     said = str(error).partition("\n")[0].strip().rstrip(".")
     if isinstance(error, ValueError) and "config" in str(error).lower():
         return LayoutError(f"The dataset {name} has several subsets; choose one with subset='…'. ({error})")
@@ -74,6 +76,8 @@ def _explained(name: str, error: Exception, unreachable: Exception | None) -> Hu
             f"name ({unreachable}). For data of your own, check the path. For a dataset, fetch it once while online: "
             "it is kept, and needs no network then."
         )
+    if not isinstance(error, DatasetNotFoundError):
+        return HubError(f"The dataset {name} of the Hub cannot be read: {said}.")
     return HubError(
         f"There is no file or folder {name!r} here, and the Hub gives no dataset of that name ({said}). Check the "
         "spelling; for a private or gated one, log in with `hf auth login`."
