@@ -115,6 +115,18 @@ def test_samples_of_ones_own(tmp_path):
         assert torch.equal(sample.mask(), Made(number).mask())
 
 
+class Unmasked(Made):
+    def mask(self):
+        return None
+
+
+def test_samples_of_ones_own__without_a_mask(tmp_path):
+    samples = [Made(str(i)) for i in range(11)] + [Unmasked("20")]
+    report = examine(Source("segmentation", Labels(("sky", "sea", "land")), {"train": samples}, "made samples"))
+    assert report.kinds == {"unreadable"}
+    assert repair(report, tmp_path / "repaired").after.pictures == 11
+
+
 def test_table__a_copy_may_lie_beside_it_but_not_among_its_pictures(tmp_path):
     made.classes(tmp_path / "pictures")
     rows = [f"{p.relative_to(tmp_path)},{p.parent.name}" for p in sorted(tmp_path.rglob("*.png"))]

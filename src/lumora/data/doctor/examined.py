@@ -133,7 +133,8 @@ class _Reader:
         self._known: dict[Value, int | None] = {}
 
     def meaning(self, mask: MaskFacts) -> Meaning:
-        values: dict[Value, int] = {**mask.numbers, **mask.colours}
+        in_colours = mask.in_colours(self.coding.colours is not None)
+        values: dict[Value, int] = dict(mask.colours.items()) if in_colours else dict(mask.numbers.items())
         by_palette = bool(mask.palette) and self._is_by_colour(mask.palette)
         if mask.palette and by_palette:
             by_colour: Counter[Value] = Counter()

@@ -1,4 +1,4 @@
-"""What one look at a picture or mask tells. Nothing decoded is kept: about a kilobyte for each file."""
+"""What one look at a picture or mask tells. Nothing decoded is kept: a few kilobytes for each file."""
 
 from __future__ import annotations
 
@@ -50,13 +50,15 @@ class MaskFacts:
     problem: Problem | None = None
     digest: bytes = b""
     numbers: Mapping[int, int] = field(default_factory=dict[int, int])
-    """How many pixels have each number."""
+    """How many pixels have each number; of a colour picture, only if it is grey."""
     colours: Mapping[Colour, int] = field(default_factory=dict[Colour, int])
     """How many pixels have each colour, if it is a colour picture."""
-    distinct: int = 0
-    """How many different numbers or colours there are."""
     palette: Mapping[int, Colour] | None = None
     """The colours of the numbers that occur, if the file has a palette."""
+
+    def in_colours(self, known: bool) -> bool:
+        """Whether its colours are what counts, as it is read: a grey one of RGB is numbers unless colours are known."""
+        return bool(self.colours) and (known or not self.numbers)
 
     @property
     def pixels(self) -> int:
@@ -100,15 +102,15 @@ def _mask(content: Content, limits: Limits) -> MaskFacts:
     except DataError as error:
         return MaskFacts(header, _problem(error))
     digest = _digest(raw.values)
-    if raw.values.ndim == 3 and not _is_grey(raw.values):
-        return MaskFacts(header, None, digest, colours=(found := _colours(raw.values))[0], distinct=found[1])
-    values = raw.values[..., 0] if raw.values.ndim == 3 else raw.values
-    numbers, distinct = _numbers(values)
+    if raw.values.ndim == 3:
+        numbers = _numbers(raw.values[..., 0]) if _is_grey(raw.values) else {}
+        return MaskFacts(header, None, digest, numbers, _colours(raw.values))
+    numbers = _numbers(raw.values)
     palette = None
     if raw.palette is not None:
         known = raw.palette
         palette = {n: _colour(known[n]) for n in numbers if n < len(known)}
-    return MaskFacts(header, None, digest, numbers=numbers, distinct=distinct, palette=palette)
+    return MaskFacts(header, None, digest, numbers=numbers, palette=palette)
 
 
 def _held(content: Content) -> InMemory:
@@ -146,22 +148,22 @@ def _is_see_through(content: InMemory, header: Header) -> bool:
     return isinstance(low, int | float) and low < 255
 
 
-def _numbers(values: NDArray[Any]) -> tuple[dict[int, int], int]:
+def _numbers(values: NDArray[Any]) -> dict[int, int]:
     if values.dtype == np.uint8:  # by counting: much faster than by sorting
         counts = np.bincount(values.ravel(), minlength=256)
         seen = np.flatnonzero(counts)
-        return {int(n): int(counts[n]) for n in seen}, len(seen)
+        return {int(n): int(counts[n]) for n in seen}
     seen, counts = np.unique(values, return_counts=True)
     order = np.sort(np.argsort(-counts, kind="stable")[: 4 * MOST_COLOURS])
-    return {int(seen[i]): int(counts[i]) for i in order}, len(seen)
+    return {int(seen[i]): int(counts[i]) for i in order}
 
 
-def _colours(pixels: NDArray[Any]) -> tuple[dict[Colour, int], int]:
+def _colours(pixels: NDArray[Any]) -> dict[Colour, int]:
     wide = pixels.astype(np.int32)
     seen, counts = np.unique(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2], return_counts=True)
     order = np.argsort(-counts, kind="stable")[:MOST_COLOURS]
     unpacked = [(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in seen[order]]
-    return dict(zip(unpacked, counts[order].tolist(), strict=True)), len(seen)
+    return dict(zip(unpacked, counts[order].tolist(), strict=True))
 
 
 def _colour(values: NDArray[Any]) -> Colour:

@@ -13,6 +13,7 @@ from lumora.data.labels import Labels
 from lumora.data.masks import Coding
 from lumora.data.reading import Limits
 from lumora.data.sample import Sample, TaskName
+from lumora.errors import UnreadableError
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Drawn:
 
         pixels = self.sample.mask() if self.is_mask else self.sample.picture()
         if pixels is None:
-            raise ValueError(f"{self.name} has no mask.")
+            raise UnreadableError(f"{self.name} is missing: the sample gives None. Leave the sample out.")
         if self.is_mask:
             return Image.fromarray(pixels.numpy().astype("uint16" if pixels.max() > 255 else "uint8"))
         return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())

@@ -15,8 +15,8 @@ _MOST = 0.5
 def background(examined: Examined) -> Iterator[Finding]:
     """What the numbers 0 and 255 do in masks."""
     coding = examined.data.coding
-    numbered = [(i, mask) for i, mask in examined.masks() if mask.numbers]
-    if not numbered or coding is None:
+    # Where colours are what counts, the numbers of masks that happen to be grey say nothing.
+    if coding is None or any(mask.in_colours(coding.colours is not None) for _, mask in examined.masks()):
         return
     if coding.values is None and not coding.reduce:
         yield from _starting_at_one(examined)
@@ -29,7 +29,7 @@ def _starting_at_one(examined: Examined) -> Iterator[Finding]:
     if coding is None or labels is None:
         return
     seen = {n for _, mask in examined.masks() for n in mask.numbers} - set(coding.ignore)
-    if not seen or 0 in seen or min(seen) != 1 or any(mask.colours for _, mask in examined.masks()):
+    if not seen or 0 in seen or min(seen) != 1:
         return
     beyond = max(seen) == len(labels)
     what = f"which would leave out {labels.names[0]!r}" if not beyond else f"and there are {len(labels)} labels"
@@ -48,8 +48,6 @@ def _two_backgrounds(examined: Examined) -> Iterator[Finding]:
     others: list[int] = []
     ignored, pixels = 0, 0
     for i, mask in examined.masks():
-        if not mask.numbers:
-            continue
         zero, high = mask.numbers.get(0, 0), mask.numbers.get(255, 0)
         ignored, pixels = ignored + high, pixels + mask.pixels
         if zero > _MUCH * mask.pixels and not high:

@@ -12,9 +12,11 @@ from lumora.data.labels import Colour, listed
 def colour_masks(examined: Examined) -> Iterator[Finding]:
     """Masks in RGB whose colours mean nothing, and mixtures of masks in colours with masks in numbers."""
     masks = dict(examined.masks())
-    coloured = [i for i, mask in masks.items() if mask.colours]
     coding = examined.data.coding
-    if not coloured or coding is None:
+    if coding is None:
+        return
+    coloured = [i for i, mask in masks.items() if mask.in_colours(coding.colours is not None)]
+    if not coloured:
         return
     if coding.colours is None:
         seen = sorted({colour for i in coloured for colour in masks[i].colours})

@@ -15,11 +15,17 @@ def ids(examined: Examined) -> Iterator[Finding]:
     """Numbers and colours that belong to no label; those that smoothing made are another finding."""
     wrong: list[int] = []
     pixels: Counter[object] = Counter()
+    coding = examined.data.coding
     for i, mask in examined.masks():
         meaning = examined.meanings.get(i)
         # A colour picture where colours mean nothing is another finding, too.
         coding = examined.data.coding
-        if meaning is None or not meaning.unknown or coding is None or (mask.colours and coding.colours is None):
+        if (
+            meaning is None
+            or not meaning.unknown
+            or coding is None
+            or (coding.colours is None and mask.in_colours(False))
+        ):
             continue
         if is_smoothed(mask, meaning, coding):
             continue
@@ -28,7 +34,6 @@ def ids(examined: Examined) -> Iterator[Finding]:
     if not wrong or examined.labels is None:
         return
     values = sorted(pixels, key=str)
-    coding = examined.data.coding
     known = f"the ids 0 to {len(examined.labels) - 1}"
     if coding is not None and coding.values:
         known = f"the numbers {listed(sorted(coding.values))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from lumora.data.doctor.checks.label_variants import spellings
 from lumora.data.doctor.examined import Examined
 from lumora.data.doctor.report import Finding
 from lumora.data.labels import listed
@@ -17,7 +18,11 @@ _RARE = 0.001
 
 def imbalance(examined: Examined) -> Iterator[Finding]:
     """Classes with few pictures, or with a thousandth of the pixels."""
-    counts: Counter[str] = sum(examined.counts.values(), Counter())
+    usual = spellings(examined)
+    counts: Counter[str] = Counter()
+    for of in examined.counts.values():
+        for name, count in of.items():
+            counts[usual.get(name, name)] += count
     if len(counts) < 2:
         return
     (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]

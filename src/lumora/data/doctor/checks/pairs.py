@@ -11,8 +11,8 @@ from lumora.data.doctor.report import Finding, counted
 def pairs(examined: Examined) -> Iterator[Finding]:
     """What has no partner, and what has no part in the samples."""
     data = examined.data
-    absent = [name for name, record in _unmasked(examined) if record]
-    if alone := (*data.pictures_alone, *absent):
+    absent = [i for i, record in enumerate(data.records) if record.mask is None and data.task == "segmentation"]
+    if alone := (*data.pictures_alone, *examined.names(absent)):
         # In Pascal VOC's layout most pictures have none, on purpose.
         severity = "note" if "VOC" in data.layout else "warning"
         yield Finding(
@@ -48,10 +48,3 @@ def pairs(examined: Examined) -> Iterator[Finding]:
                 "Label them, or take them away.",
                 examined.names(bare),
             )
-
-
-def _unmasked(examined: Examined) -> Iterator[tuple[str, bool]]:
-    if examined.data.task != "segmentation":
-        return
-    for i, record in enumerate(examined.data.records):
-        yield examined.name(i), record.mask is None

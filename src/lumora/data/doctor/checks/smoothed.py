@@ -55,10 +55,11 @@ def is_smoothed(mask: MaskFacts, meaning: Meaning, coding: Coding) -> bool:
     """Whether the values that are no class lie between two classes that occur, as mixing makes them."""
     if is_lossy(mask):
         return True
-    least = _SMOOTH if mask.colours or coding.values else _SMOOTH_IDS
+    in_colours = mask.in_colours(coding.colours is not None)
+    least = _SMOOTH if in_colours or coding.values else _SMOOTH_IDS
     if len(meaning.unknown) < least:
         return False
-    if mask.colours:
+    if in_colours:
         table = coding.colours or {}
         known = [colour for colour in mask.colours if colour in table]
         colours = [value for value in meaning.unknown if isinstance(value, tuple)]

@@ -91,7 +91,7 @@ def _unusable(examined: Examined, index: int) -> str | None:
 def _unusable_mask(examined: Examined, index: int, mask: MaskFacts) -> str | None:
     coding, meaning = examined.data.coding, examined.meanings[index]
     assert coding is not None
-    if mask.colours and coding.colours is None:
+    if coding.colours is None and mask.in_colours(False):
         return "its mask is a colour picture, and what the colours mean is not known"
     if is_lossy(mask):
         return "its mask was compressed with loss, and the classes cannot be told any more"
@@ -188,7 +188,7 @@ def _rewriting(examined: Examined, index: int, turned: bool) -> str | None:
     if meaning.unknown:
         count = sum(meaning.unknown.values())
         return f"{count:,} pixels that belong to no label count nowhere now ({coding.labels.ignore})"
-    if mask.colours or meaning.by_colour:
+    if mask.in_colours(coding.colours is not None) or meaning.by_colour:
         return "its colours became ids"
     if turned or (mask.header is not None and mask.header.orientation != 1):
         return "its pixels are upright now"
