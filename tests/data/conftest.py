@@ -2,7 +2,6 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    """What is kept for the next time is kept for one test."""
-    monkeypatch.setenv("LUMORA_CACHE", str(tmp_path_factory.mktemp("cache")))
+def _no_hub(monkeypatch):
+    """Nothing is looked for on the Hub by chance."""
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
