@@ -62,10 +62,14 @@ def scaled(pictures: Tensor, factor: Tensor, less: Tensor) -> Tensor:
         return floats.mul_(factor.to(pictures.device)).sub_(less.to(pictures.device))
     result = torch.empty(pictures.shape, dtype=torch.float32)
     channels = list(zip(factor.flatten().tolist(), less.flatten().tolist(), strict=True))
-    # One channel after the other, so that it is still in the processor's cache for the next operation.
+    # One channel after the other, so that it is still in the processor's cache for the next operation; but where the
+    # channels lie side by side they are read together.
     for new, old in zip(result.view(-1, *pictures.shape[-3:]), _each(pictures), strict=True):
+        interleaved = old.stride(0) == 1
+        if interleaved:
+            new.copy_(old)
         for channel, (by, minus) in enumerate(channels):
-            new[channel].copy_(old[channel]).mul_(by).sub_(minus)
+            (new[channel] if interleaved else new[channel].copy_(old[channel])).mul_(by).sub_(minus)
     return result
 
 
