@@ -10,7 +10,7 @@ from PIL import Image
 from tests.data.doctor import made
 
 from lumora.data import Limits, open_source
-from lumora.data.doctor import examine
+from lumora.data.doctor import examine, repair
 from lumora.errors import DataError, LayoutError
 
 
@@ -225,6 +225,21 @@ def test_smoothed_mask__scaled_with_interpolation(masks):
     found = the(report, "smoothed-mask")
     assert (found.severity, found.files) == ("error", ("masks/06.png",))
     assert "unknown-ids" not in report.kinds
+
+
+def test_smoothed_mask__where_no_list_names_the_labels(masks):
+    (masks / "labels.txt").unlink()
+    for i, path in enumerate(sorted((masks / "masks").iterdir())):
+        Image.fromarray(made.blocks(i, classes=2) * 255).save(path)
+    assert examine(masks).findings == ()
+    mask = Image.open(masks / "masks/03.png").resize((30, 22))
+    mask.resize((64, 48), Image.Resampling.BICUBIC).save(masks / "masks/03.png")
+    found = the(examine(masks), "smoothed-mask")
+    assert (found.severity, found.files) == ("warning", ("masks/03.png",))
+    with pytest.raises(DataError, match="Name the labels"):
+        repair(examine(masks), masks.parent / "repaired")
+    found = the(examine(masks, labels={0: "nothing", 255: "thing"}), "smoothed-mask")
+    assert (found.severity, found.files) == ("error", ("masks/03.png",))
 
 
 def test_lossy_mask(masks):

@@ -98,8 +98,8 @@ def of_source(source: Source) -> Records:
         records,
         source.labels,
         coding,
-        root,
-        limits,
+        root=root,
+        limits=limits,
         notes=source.notes,
     )
 
@@ -129,6 +129,7 @@ def _of_found(found: Found, data: str, wishes: Wishes) -> Records:
         records,
         labels,
         coding,
+        given is None and coding is not None,
         found.root,
         wishes.limits,
         tuple(problems),

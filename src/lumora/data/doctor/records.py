@@ -39,6 +39,8 @@ class Records:
     labels: Labels | None = None
     coding: Coding | None = None
     """What the values of masks mean, as far as that is known."""
+    guessed: bool = False
+    """Whether the labels of masks are what occurs in them, as no list says."""
     root: Path | None = None
     limits: Limits = field(default_factory=Limits)
     problems: tuple[str, ...] = ()

@@ -18,14 +18,10 @@ def ids(examined: Examined) -> Iterator[Finding]:
     coding = examined.data.coding
     for i, mask in examined.masks():
         meaning = examined.meanings.get(i)
+        if meaning is None or coding is None or not meaning.unknown:
+            continue
         # A colour picture where colours mean nothing is another finding, too.
-        coding = examined.data.coding
-        if (
-            meaning is None
-            or not meaning.unknown
-            or coding is None
-            or (coding.colours is None and mask.in_colours(False))
-        ):
+        if coding.colours is None and mask.in_colours(False):
             continue
         if is_smoothed(mask, meaning, coding):
             continue

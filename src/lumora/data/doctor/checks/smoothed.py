@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined, Meaning
@@ -13,6 +14,10 @@ _SMOOTH = 2
 """So many different values that are no class, and lie between classes, are no slip of a pen."""
 _SMOOTH_IDS = 5
 """The same for ids from 0 on, where everything else lies between the last and the 255 that counts nowhere."""
+_THIN = 0.01
+_THIN_VALUES = 10
+_THIN_TOGETHER = 0.2
+"""Edges have many values, each in few pixels, and all of them together in few."""
 
 
 def smoothed(examined: Examined) -> Iterator[Finding]:
@@ -44,6 +49,29 @@ def smoothed(examined: Examined) -> Iterator[Finding]:
             "Draw or scale masks without smoothing (nearest neighbour). In a repaired copy such pixels count nowhere.",
             examined.mask_names(soft),
         )
+    if blurred := perhaps_smoothed(examined):
+        yield Finding(
+            "smoothed-mask",
+            "warning",
+            f"{counted(len(blurred), 'mask')} with many values that hardly any pixel has. As no list names the labels, "
+            "each of them counts as a class; they may be smoothed edges.",
+            "Name the labels (labels=…, or a labels.txt beside the folders); what is none of them is then told.",
+            examined.mask_names(blurred),
+        )
+
+
+def perhaps_smoothed(examined: Examined) -> list[int]:
+    """Masks whose edges may be smoothed, where the labels are not known but for what occurs."""
+    if not examined.data.guessed:
+        return []
+    pixels: Counter[int] = Counter()
+    for meaning in examined.meanings.values():
+        pixels.update(meaning.ids)
+    total = sum(pixels.values())
+    thin = {i for i, count in pixels.items() if count < _THIN * total}
+    if len(thin) < _THIN_VALUES or sum(pixels[i] for i in thin) > _THIN_TOGETHER * total:
+        return []
+    return [i for i, meaning in examined.meanings.items() if len(thin & meaning.ids.keys()) >= _SMOOTH_IDS]
 
 
 def is_lossy(mask: MaskFacts) -> bool:

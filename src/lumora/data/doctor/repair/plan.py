@@ -10,7 +10,7 @@ from typing import Literal
 from lumora.data.doctor.checks.label_variants import plain, spellings
 from lumora.data.doctor.checks.modes import ALWAYS_ODD, kind
 from lumora.data.doctor.checks.sizes import fits
-from lumora.data.doctor.checks.smoothed import is_lossy
+from lumora.data.doctor.checks.smoothed import is_lossy, perhaps_smoothed
 from lumora.data.doctor.examined import Examined
 from lumora.data.doctor.facts import MaskFacts
 from lumora.data.labels import listed, same_text
@@ -58,6 +58,11 @@ def plan(examined: Examined) -> Plan:
         raise DataError(f"Nothing can be repaired before the data can be opened: {data.problems[0]}")
     if data.task == "segmentation" and (data.coding is None or data.labels is None):
         raise DataError(f"Masks cannot be repaired before it is known what they mean: {data.problems[0]}")
+    if perhaps_smoothed(examined):
+        raise DataError(
+            "Masks cannot be repaired before it is known which of their values are classes, as some look like smoothed "
+            "edges. Name the labels: labels=…, or a labels.txt beside the folders."
+        )
     changes: list[Change] = []
     kept: list[Kept] = []
     for i, record in enumerate(data.records):
