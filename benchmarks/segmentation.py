@@ -153,6 +153,7 @@ def make_evaluation(arm: str, count: int, folder: str) -> Callable[[], float]:
         disable_tqdm=True,
     )
     trainer = kind(adapted(arm), arguments, eval_dataset=Pictures(count), compute_metrics=metrics)
+    trainer.remove_callback(transformers.PrinterCallback)  # it would print every class's scores
     return lambda: trainer.evaluate()["eval_mean_iou"]
 
 
