@@ -63,7 +63,7 @@ class Cache:
     way all worker processes share them, and several programs may use one folder at once. A file is in place only when
     it is whole: whoever is killed while writing leaves nothing but a temporary file, which the next one removes.
 
-    Costs three bytes for a pixel and one for a mask's; reading one takes 0.05 ms and no copy. An entry that nobody has
+    Costs three bytes for a pixel and one for a mask's; reading one takes 0.1 ms and no copy. An entry that nobody has
     read for a day makes room for others.
 
     Args:
