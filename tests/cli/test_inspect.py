@@ -59,6 +59,23 @@ def test_inspect__json_of_a_model(lumora):
     }
 
 
+def test_inspect__shows_how_pictures_are_prepared_and_whose_the_weights_are(lumora):
+    ended = lumora("inspect", "timm/vit_small_patch14_dinov2")
+    assert (ended.code, ended.err) == (0, "")
+    assert "preprocessing:     shorter side to 518, middle 518 × 518, bicubic, mean 0.485 0.456 0.406" in ended.out
+    assert "licence:           apache-2.0" in ended.out
+    assert "source:            https://huggingface.co/timm/vit_small_patch14_dinov2.lvd142m" in ended.out
+    assert "fingerprint" not in ended.out  # it would take a download
+
+
+def test_inspect__fingerprint_is_the_bases(lumora):
+    from lumora.models import load_base
+
+    seen = json.loads(lumora("inspect", "lumora/efficientnet-lite0", "--json").out)
+    assert seen["fingerprint"] == load_base(task="classification", num_labels=2).fingerprint
+    assert seen["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
+
+
 def test_inspect__model_without_usual_targets_gets_a_note(lumora, tmp_path, monkeypatch):
     (tmp_path / "inspected_models.py").write_text("from torch import nn\ndef stem(): return nn.Conv2d(3, 4, 3)\n")
     monkeypatch.chdir(tmp_path)

@@ -13,13 +13,15 @@ from lumora.cli import output
 
 if TYPE_CHECKING:
     from lumora.models.adapters import AdapterSurvey
+    from lumora.models.facts import Facts
     from lumora.models.survey import LoraCost, ModelSurvey, ModuleGroup
 
 Name = Annotated[
     str,
     typer.Argument(
         metavar="MODEL|ADAPTER",
-        help="A repository on the Hub or a local folder, timm/NAME, torchvision/NAME, python:package.module:function.",
+        help="A repository on the Hub or a local folder, timm/NAME, torchvision/NAME, smp/NAME, "
+        "python:package.module:function, lumora/efficientnet-lite0.",
         show_default=False,
     ),
 ]
@@ -34,10 +36,11 @@ def command(
 ) -> None:
     """Show what LoRA can adapt in a model, or what an adapter holds.
 
-    No weights are downloaded or loaded, and no pickle is opened.
+    No weights are downloaded, and no pickle is opened. The fingerprint of a model's weights is shown when they are
+    here already.
     """
     from lumora import models
-    from lumora.models import adapters, places, survey
+    from lumora.models import adapters, facts, libraries, places, survey
 
     library = models.parse(name).library
     if library == "transformers" and places.is_adapter(name):
@@ -47,11 +50,21 @@ def command(
     if library == "python":
         sys.path.append(str(Path.cwd()))  # like `python -m`, but what is installed comes first
     seen = survey.survey(models.build(name, meta=True), rank)
-    output.json({"model": name, **dataclasses.asdict(seen)}) if json else _show_model(name, seen)
+    known = facts.facts(name)
+    here = libraries.weights_are_here(models.parse(name))
+    fingerprint = models.load_base(name, preprocessing=known.preprocessing).fingerprint if here else None
+    if json:
+        about = {"fingerprint": fingerprint, **dataclasses.asdict(known)}
+        output.json({"model": name, **dataclasses.asdict(seen), **about})
+    else:
+        _show_model(name, seen, known, fingerprint)
 
 
-def _show_model(name: str, survey: ModelSurvey) -> None:
+def _show_model(name: str, survey: ModelSurvey, known: Facts, fingerprint: str | None) -> None:
     output.facts({"model": name, "architecture": survey.architecture, "parameters": f"{survey.parameters:,}"})
+    output.facts({"preprocessing": f"{known.preprocessing} ({known.preprocessing.origin})"})
+    about = {"licence": known.licence, "source": known.source, "fingerprint": fingerprint}
+    output.facts({key: value for key, value in about.items() if value})
     output.table(
         ["module", "kind", "weight", "count", "parameters", "adapted"],
         [_module_row(group) for group in survey.groups],

@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import safetensors.torch
@@ -16,6 +16,9 @@ from torch import nn
 from lumora.errors import HubError, LumoraError
 from lumora.models import embedded, places
 from lumora.models.similar import nearest
+
+if TYPE_CHECKING:
+    from lumora.models.names import ModelName
 
 
 def transformers_model(name: str, *, meta: bool) -> nn.Module:
@@ -80,6 +83,23 @@ def torchvision_model(name: str, *, meta: bool) -> nn.Module:
     # Segmentation and detection models fetch their backbone's weights unless told otherwise.
     without = {option: None for option in ("weights", "weights_backbone") if option in parameters}
     return on_meta(lambda: _model(models.get_model(name, **without), name))
+
+
+def weights_are_here(name: ModelName) -> bool:
+    """Whether a model's pretrained weights can be loaded without the network."""
+    if name.library == "transformers":
+        return places.is_here(name.rest)
+    if name.library == "timm":
+        import timm
+
+        found: Any = timm.get_pretrained_cfg(name.rest)
+        return found is not None and bool(found.hf_hub_id) and places.is_here(found.hf_hub_id)
+    if name.library == "torchvision":
+        from torchvision import models
+
+        weights: Any = models.get_model_weights(name.rest).DEFAULT  # type: ignore[attr-defined]
+        return (Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name).is_file()
+    return name.library == "lumora"
 
 
 def check_torchvision(name: str) -> None:

@@ -70,6 +70,15 @@ def repository_file(repository: str, file: str, revision: str | None = None) -> 
     return found or hub.fetch(repository, file, hub.HubOptions(revision=revision), required=False)
 
 
+def is_here(name: str) -> bool:
+    """Whether the weights of a checkpoint, in a folder or of a repository, can be had without the network."""
+    files = (WEIGHTS, WEIGHTS + ".index.json")
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return any((folder / file).is_file() for file in files)
+    return _cached(name, files) is not None
+
+
 def _if_there(path: Path) -> Path | None:
     return path if path.is_file() else None
 
@@ -131,6 +140,7 @@ def _cached_repositories() -> list[str]:
     from huggingface_hub.errors import CacheNotFound
 
     try:
-        return [repository.repo_id for repository in huggingface_hub.scan_cache_dir(huggingface_hub.constants.HF_HUB_CACHE).repos]
+        here = huggingface_hub.scan_cache_dir(huggingface_hub.constants.HF_HUB_CACHE)
+        return [repository.repo_id for repository in here.repos]
     except CacheNotFound:
         return []

@@ -70,6 +70,26 @@ class Preprocessing:
         side = self.resize if isinstance(self.resize, int) else 224
         return self.size or (side, side)
 
+    def __str__(self) -> str:
+        """What is done, in words.
+
+        >>> print(Preprocessing(resize=256, crop=(224, 224)))
+        shorter side to 256, middle 224 × 224, bilinear, mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+        """
+        words: list[str] = []
+        if isinstance(self.resize, int):
+            words.append(f"shorter side to {self.resize}")
+        elif self.resize is not None and self.resize != self.crop:
+            words.append(f"resized to {self.resize[0]} × {self.resize[1]}")
+        if self.crop is not None:
+            words.append(f"middle {self.crop[0]} × {self.crop[1]}")
+        if self.resize is not None:
+            words.append(self.interpolation)
+        mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        words += [f"mean {mean}", f"std {std}"]
+        words += ["blue first"] * self.bgr + ["label 0 is nothing"] * self.reduce_labels
+        return ", ".join(words)
+
     def __call__(self, picture: Tensor) -> Tensor:
         """What the model sees of a picture: uint8 (3, H, W) becomes float (3, h, w)."""
         from torchvision.transforms.v2 import functional as F
