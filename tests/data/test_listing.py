@@ -31,6 +31,15 @@ def test_key__is_in_composed_letters_whatever_the_file_system_has(tmp_path):
     assert path.is_file()
 
 
+def test_names_that_only_look_the_same__are_both_kept(tmp_path):
+    for name in ("caf\u00e9", "cafe\u0301"):
+        (tmp_path / name).mkdir()
+        (tmp_path / f"{name}.png").touch()
+    folder = Folder(tmp_path)
+    assert len(folder.folders) == len(folder.files) == 2
+    assert {inner.path.name for inner in folder.folders.values()} == {"caf\u00e9", "cafe\u0301"}
+
+
 def test_links__are_followed_but_not_in_circles(tmp_path):
     put(tmp_path / "real" / "a.png")
     (tmp_path / "real" / "again").symlink_to(tmp_path / "real")

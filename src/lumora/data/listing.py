@@ -77,18 +77,22 @@ class Folder:
     def _entries(self) -> tuple[dict[str, Folder], dict[str, Path]]:
         folders: dict[str, Folder] = {}
         files: dict[str, Path] = {}
-        for entry in _entries_of(self.path):
+        # Two names that only look the same (é in one letter, or in two) are two entries: composed ones come first and
+        # the other keeps its own spelling.
+        for entry in sorted(_entries_of(self.path), key=lambda entry: entry.name != same_text(entry.name)):
             if is_hidden(entry.name):
                 continue
             path = Path(entry.path)
+            name = same_text(entry.name)
+            name = entry.name if name in folders or name in files else name
             try:
                 is_folder = entry.is_dir()
             except OSError:  # a link that leads to itself
                 continue
             if not is_folder:
-                files[same_text(entry.name)] = path
+                files[name] = path
             elif path.resolve() not in self._above:
-                folders[same_text(entry.name)] = Folder(path, self.root, self._above)
+                folders[name] = Folder(path, self.root, self._above)
         return folders, files
 
 

@@ -43,7 +43,7 @@ def _items(folder: Folder, notes: list[str]) -> list[Item]:
     empty: list[str] = []
     for name, inner in folder.folders.items():
         before = len(items)
-        items += [Item(inner.key(path), InFile(path), name) for path in inner.all_pictures()]
+        items += [Item(inner.key(path), InFile(path), inner.name) for path in inner.all_pictures()]
         if len(items) == before:
             empty.append(name)
     if empty:
