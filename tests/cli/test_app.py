@@ -10,7 +10,10 @@ from lumora.errors import LumoraError
 HEAVY = ("torch", "torchvision", "transformers", "timm", "numpy", "rich", "huggingface_hub")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["inspect", "--help"], ["doctor", "--help"], ["sample", "scenes", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["inspect", "--help"], ["doctor", "--help"], ["sample", "scenes", "--help"], ["--version"]],
+)
 def test_main__help_and_version_import_nothing_heavy(arguments):
     program = (
         "import sys, atexit\n"
