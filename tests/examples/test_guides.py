@@ -119,7 +119,7 @@ def segformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dishes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dishes")
-    for i in range(36):
+    for i in range(90):
         path = folder / DISHES[i % 3] / f"{i:02}.png"
         path.parent.mkdir(exist_ok=True)
         dish(i % 3, i).save(path)
@@ -144,13 +144,13 @@ def landscapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def classified(vit: Path, dishes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("classified")
     (picture := out / "picture.png").write_bytes((dishes / DISHES[1] / "01.png").read_bytes())
-    options = ("--limit", 0, "--epochs", 4, "--batch", 4, "--picture", picture, "--out", out)
+    options = ("--limit", 0, "--epochs", 6, "--batch", 4, "--picture", picture, "--out", out)
     return out, run("image_classification_lora.py", "--model", vit, "--data", dishes, *options).stdout
 
 
 def test_classification__says_what_it_trains_how_well_and_what_it_predicts(classified: tuple[Path, str]) -> None:
     _, printed = classified
-    assert "32 pictures to learn from, 4 held back, 3 classes" in printed
+    assert "81 pictures to learn from, 9 held back, 3 classes" in printed
     learned = 2 * 2 * 16 * (16 + 16) + 16 * 3 + 3  # query and value of two layers, and the head
     assert f"trainable params: {learned:,} " in printed
     assert float(found(r"accuracy on the pictures held back: ([\d.]+)", printed)) > 0.6
