@@ -1,5 +1,7 @@
 """Everything traces into one graph. The backends that also generate code are slow to build, so they run on demand."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from tests.ops import tiny
@@ -69,6 +71,15 @@ def test_accelerated_model__compiles_into_one_graph(build, backend):
     outputs = compiled(**inputs)
     torch.testing.assert_close(outputs.logits, expected["logits"], rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(outputs.loss, expected["loss"], rtol=1e-8, atol=1e-8)
+
+
+def test_accelerated_model__compiles_where_its_first_call_is_the_compiled_one():
+    model = tiny.vit().eval()
+    accelerate(model)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    with ThreadPoolExecutor(1) as fresh_thread:
+        logits = fresh_thread.submit(lambda: compiled(tiny.pictures(16, 16)).logits).result()
+    torch.testing.assert_close(logits, model(tiny.pictures(16, 16)).logits, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.slow

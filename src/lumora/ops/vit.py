@@ -30,8 +30,10 @@ _CAPTURING = "transformers.utils.output_capturing"
 class _Reading(threading.local):
     """Which block may leave out tokens in the call that this thread is in, and how many are read."""
 
-    block: nn.Module | None = None
-    tokens: int = 0
+    def __init__(self) -> None:
+        # In each thread's own dictionary from the start: the compiler guards on what it finds there.
+        self.block: nn.Module | None = None
+        self.tokens = 0
 
 
 _reading = _Reading()
