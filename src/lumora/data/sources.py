@@ -63,8 +63,8 @@ def open_source(
         validation: the part that is drawn for validation.
         test: the part that is drawn for a test.
         seed: another seed draws other splits.
-        near_duplicates_together: keep pictures that show the same in one split; without it, no picture is read for
-        drawing.
+        near_duplicates_together: keep pictures that show the same in one split; without it, no picture is
+            read for drawing.
         limits: what is refused before it is decoded.
     """
     if task is not None and task not in _TASKS:
