@@ -25,6 +25,19 @@ def test_shares__of_validation_and_test(tmp_path):
     assert list(open_source(tmp_path, validation=0, test=0.5).splits) == ["train", "test"]
 
 
+def test_note__says_whether_near_duplicates_stay_together(tmp_path):
+    class_folders(tmp_path)
+    assert "near duplicates stay together" in open_source(tmp_path).notes[-1]
+    assert "near duplicates" not in open_source(tmp_path, near_duplicates_together=False).notes[-1]
+
+
+def test_splits__that_are_all_there_are_not_said_to_be_drawn(tmp_path):
+    class_folders(tmp_path, splits=("train", "test"))
+    source = open_source(tmp_path, validation=0, test=0.1)
+    assert {split: len(samples) for split, samples in source.splits.items()} == {"train": 8, "test": 8}
+    assert not any("Drawn" in note for note in source.notes)
+
+
 @pytest.mark.parametrize(("validation", "test"), [(1.0, 0.0), (-0.1, 0.0), (0.5, 0.5), (20, 0)])
 def test_shares_that_leave_nothing__are_refused(validation, test, tmp_path):
     class_folders(tmp_path)

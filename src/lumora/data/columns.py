@@ -36,13 +36,6 @@ class Roles:
     split: str | None = None
 
 
-def check_roles(columns: Mapping[str, object]) -> None:
-    """Refuse roles that no column has."""
-    for role in columns:
-        if role not in ("picture", "label", "mask", "split"):
-            raise LayoutError(f"columns names {role!r}; it may name 'picture', 'label', 'mask' and 'split'.")
-
-
 def wanted(columns: Mapping[str, str | Sequence[str]], there: Sequence[str], where: str) -> dict[str, Any]:
     """The roles that a caller names, checked against the columns that are there."""
     for names in columns.values():

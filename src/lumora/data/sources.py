@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -10,24 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lumora.data.columns import check_roles
 from lumora.data.duplicates import groups, near_duplicates, stored_fingerprints
-from lumora.data.label_files import label_list
 from lumora.data.labels import IGNORE, Labels
-from lumora.data.layouts import ELSEWHERE, LAYOUTS, Found, Item, Layout, Wishes
-from lumora.data.listing import PICTURES, Folder, contents_in_words, opened
+from lumora.data.layouts import NAMED, Found, Item, Layout, Wishes
+from lumora.data.locating import layout_of, read
 from lumora.data.mask_values import coding_of
 from lumora.data.masks import Coding
 from lumora.data.reading import Limits
 from lumora.data.sample import Sample, Source, StoredSample, TaskName
 from lumora.data.splits import Divided
 from lumora.data.targets import check, classes, target
+from lumora.data.wishes import wishes_of
 from lumora.errors import DataError, LayoutError
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
-
-_TASKS = ("classification", "multilabel", "segmentation")
 
 
 def open_source(
@@ -67,62 +63,64 @@ def open_source(
             read for drawing.
         limits: what is refused before it is decoded.
     """
-    if task is not None and task not in _TASKS:
-        raise DataError(f"task is {task!r}; it may be {', '.join(map(repr, _TASKS))}.")
-    check_roles(columns or {})
-    shares = _shares(validation, test)
-    limits = limits or Limits()
-    wishes = Wishes(
+    wishes = wishes_of(
         task=task,
-        labels=None if labels is None else label_list(labels),
-        ignore=(ignore,) if isinstance(ignore, int) else tuple(ignore),
+        layout=layout,
+        labels=labels,
+        ignore=ignore,
         reduce_labels=reduce_labels,
-        columns=columns or {},
+        columns=columns,
         subset=subset,
         limits=limits,
+        validation=validation,
+        test=test,
+        seed=seed,
+        near_duplicates_together=near_duplicates_together,
     )
-    chosen, place = layout_of(data, layout, columns=bool(columns))
-    found = chosen.read(place, wishes)
-    if not any(found.parts.values()):
-        raise DataError(f"{data} holds no samples. {' '.join(found.notes)}".strip())
-    if task is not None and task != found.task and not (task == "multilabel" and found.task == "classification"):
-        raise LayoutError(
-            f"{data} was read as {found.words}, which gives {found.task} and not {task}. Choose another layout: "
-            f"{_layout_names()}."
-        )
-    drawing = _Drawing(shares, seed, near_duplicates_together, _store(data), limits)
-    return _source(found, task or found.task, wishes, chosen, drawing)
+    chosen, place = layout_of(data, wishes)
+    return source_of(data, chosen, read(data, chosen, place, wishes), wishes)
 
 
-@dataclass(frozen=True)
-class _Drawing:
-    """How to draw the splits that the data do not have."""
-
-    shares: Mapping[str, float]
-    seed: int
-    together: bool
-    store: Path
-    limits: Limits
-
-    def groups(self, samples: Sequence[Sample]) -> Sequence[int]:
-        """For each sample the number of the first one that shows the same."""
-        contents = [sample.content for sample in samples if isinstance(sample, StoredSample)]
-        if not self.together:
-            return range(len(samples))
-        return groups(len(contents), near_duplicates(stored_fingerprints(contents, self.store, self.limits)))
-
-
-def _source(found: Found, task: TaskName, wishes: Wishes, chosen: Layout, drawing: _Drawing) -> Source:
+def source_of(data: object, layout: Layout, found: Found, wishes: Wishes) -> Source:
+    """A source of what a layout found. Looks at a few masks; no other picture is decoded."""
+    task = _task(data, found, wishes)
     if task == "segmentation":
         labels, coding, notes = coding_of(found, wishes)
         parts = {split: _with_masks(items, coding, wishes.limits) for split, items in found.parts.items()}
     else:
         labels, parts, notes = _with_targets(found, task, wishes)
-    if task != "segmentation" or len(labels) > 1:
-        _check_several(found, task, labels)
-    splits, said = _splits(parts, drawing)
-    how = f"Read as {task} from {found.words} (layout {chosen.name!r}); for another say task=… or layout=… ."
+    _check_several(found, task, labels)
+    splits, said = _splits(parts, wishes, _Twins(_store(data), wishes))
+    how = f"Read as {task} from {found.words} (layout {layout.name!r}); for another say task=… or layout=… ."
     return Source(task, labels, splits, found.words, (how, *found.notes, *notes, *said))
+
+
+def _task(data: object, found: Found, wishes: Wishes) -> TaskName:
+    """The task that was asked for, if what was found serves it."""
+    asked = wishes.task or found.task
+    if asked != found.task and (asked, found.task) != ("multilabel", "classification"):
+        raise LayoutError(
+            f"{data} was read as {found.words}, which gives {found.task} and not {asked}. Choose another layout: "
+            f"{', '.join(map(repr, NAMED))}."
+        )
+    return asked
+
+
+@dataclass(frozen=True)
+class _Twins:
+    """Finds the samples that show the same."""
+
+    store: Path
+    """Where fingerprints are kept."""
+    wishes: Wishes
+
+    def groups(self, samples: Sequence[Sample]) -> Sequence[int]:
+        """For each sample the number of the first one that shows the same."""
+        contents = [sample.content for sample in samples if isinstance(sample, StoredSample)]
+        if not self.wishes.near_duplicates_together:
+            return range(len(samples))
+        prints = stored_fingerprints(contents, self.store, self.wishes.limits)
+        return groups(len(contents), near_duplicates(prints))
 
 
 def _with_masks(items: Sequence[Item], coding: Coding, limits: Limits) -> list[Sample]:
@@ -155,23 +153,24 @@ def _check_several(found: Found, task: TaskName, labels: Labels) -> None:
 
 
 def _splits(
-    parts: Mapping[str | None, Sequence[Sample]], drawing: _Drawing
+    parts: Mapping[str | None, Sequence[Sample]], wishes: Wishes, twins: _Twins
 ) -> tuple[Mapping[str, Sequence[Sample]], list[str]]:
     """The given splits, and what is drawn where they lack."""
     given = {split: samples for split, samples in parts.items() if split is not None}
+    shares = {split: share for split, share in wishes.shares.items() if split not in given}
     _check_keys(parts)
-    if None not in parts and ("validation" in given or "train" not in given or not drawing.shares):
+    if None not in parts and ("validation" in given or "train" not in given or not shares):
         return given, []
-    if None in parts and not drawing.shares:
+    if None in parts and not shares:
         return {"train": parts[None]}, []
     samples = parts[None] if None in parts else given.pop("train")
-    shares = {split: share for split, share in drawing.shares.items() if split not in given}
     drawn = ", ".join(f"{share:.0%} for {split}" for split, share in shares.items())
+    together = "; near duplicates stay together" if wishes.near_duplicates_together else ""
     note = (
-        f"Drawn from {'train' if given else 'all samples'} by a hash of each name (seed {drawing.seed}): {drawn}; near "
-        "duplicates stay together. Other parts: validation=…, test=…, seed=… ."
+        f"Drawn from {'train' if given else 'all samples'} by a hash of each name (seed {wishes.seed}): {drawn}"
+        f"{together}. Other parts: validation=…, test=…, seed=… ."
     )
-    return Divided(samples, shares, drawing.seed, drawing.groups, given), [note]
+    return Divided(samples, shares, wishes.seed, twins.groups, given), [note]
 
 
 def _check_keys(parts: Mapping[str | None, Sequence[Sample]]) -> None:
@@ -182,104 +181,6 @@ def _check_keys(parts: Mapping[str | None, Sequence[Sample]]) -> None:
                 where = f" in {split}" if split else ""
                 raise DataError(f"{sample.key} is there more than once{where}; take one of the rows out.")
             seen.add(sample.key)
-
-
-def _shares(validation: float, test: float) -> dict[str, float]:
-    shares = {"validation": validation, "test": test}
-    if not all(0 <= share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
-        raise DataError(
-            f"validation={validation} and test={test} leave nothing to learn from; give parts from 0 to 1, together "
-            "below 1."
-        )
-    return {split: share for split, share in shares.items() if share > 0}
-
-
-def layout_of(data: Any, name: str | None, *, columns: bool = False) -> tuple[Layout, Any]:
-    """The layout that reads the data, and the data as it wants them."""
-    known = {each.name: each for each in (*LAYOUTS, *ELSEWHERE)}
-    if name is not None and name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise LayoutError(f"There is no layout {name!r}; {hint}There are {_layout_names()}.")
-    place = _place(data)
-    if isinstance(place, Folder | Path):
-        fitting = [each for each in LAYOUTS if each.files or isinstance(place, Folder)]
-        if columns and name is None:
-            fitting = [each for each in fitting if each.columns]
-    else:
-        fitting = [each for each in ELSEWHERE if each.sees(place)]
-    if name is not None:
-        if known[name] not in fitting:
-            names = ", ".join(repr(each.name) for each in fitting)
-            raise LayoutError(f"{data} cannot be read as {known[name].looks_like}; it may be {names}.")
-        if not known[name].sees(place) and not (columns and known[name].columns):
-            raise _other_than_asked(data, place, known[name])
-        return known[name], place
-    for each in fitting:
-        if each.sees(place):
-            return each, place
-    if columns and fitting:  # a table whose columns have to be named cannot be seen
-        return fitting[-1], place
-    raise _nothing_seen(place)
-
-
-def _other_than_asked(data: Any, place: Any, layout: Layout) -> LayoutError:
-    there = f" It has {contents_in_words(place)}." if isinstance(place, Folder) else ""
-    hint = " Name the columns (columns={'picture': …, 'label': …})." if layout.columns else ""
-    return LayoutError(
-        f"{data} does not look like {layout.looks_like}.{there}{hint} Leave out layout={layout.name!r} to have it "
-        "looked at in every way."
-    )
-
-
-def _place(data: Any) -> Any:
-    """A folder, a file, a name, or the dataset itself."""
-    if not isinstance(data, str | Path):
-        return data
-    path = Path(data).expanduser()
-    if path.is_dir():
-        return opened(path)
-    if path.is_file():
-        return path
-    if isinstance(data, str) and ELSEWHERE[1].sees(data) and not path.suffix:
-        return data
-    raise DataError(f"There is no file or folder {data}.{_near(path)}")
-
-
-def _near(path: Path) -> str:
-    """What the missing one may have been meant to be."""
-    parent = path.parent
-    if not parent.is_dir():
-        return f" There is not even {parent}."
-    near = difflib.get_close_matches(path.name, [each.name for each in parent.iterdir()], n=1)
-    return f" Did you mean {parent / near[0]}?" if near else ""
-
-
-def _nothing_seen(place: object) -> DataError:
-    if isinstance(place, Folder):
-        if place.pictures and not place.folders:
-            return LayoutError(
-                f"{place.path} has {len(place.pictures):,} pictures, but nothing that says what they show. Put the "
-                "pictures of each class into a folder with the class's name, write a table (path,label), or add a "
-                "folder of masks."
-            )
-        return LayoutError(
-            f"No pictures with labels or masks were found in {place.path}: it has {contents_in_words(place)}. Pictures "
-            f"end in {', '.join(sorted(PICTURES)[:6])} …; data may be {_layouts_in_words()}."
-        )
-    if isinstance(place, Path):
-        return LayoutError(
-            f"{place} is a single file that is no table or archive; give a folder, or {_layouts_in_words()}."
-        )
-    return LayoutError(f"A {type(place).__name__} is nothing that can be opened; give a path, a dataset, or a name.")
-
-
-def _layouts_in_words() -> str:
-    return "; ".join(each.looks_like for each in (*LAYOUTS, *ELSEWHERE))
-
-
-def _layout_names() -> str:
-    return ", ".join(repr(each.name) for each in (*LAYOUTS, *ELSEWHERE))
 
 
 def _store(data: Any) -> Path:

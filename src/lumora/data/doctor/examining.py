@@ -20,6 +20,7 @@ from lumora.data.duplicates import Fingerprints, fingerprints
 from lumora.data.labels import IGNORE, Labels
 from lumora.data.reading import Limits
 from lumora.data.sample import Source, TaskName
+from lumora.data.wishes import wishes_of
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -64,8 +65,7 @@ def examine(
         threads: how many to read with; as many as there are processors if not said.
         progress: called as reading goes on.
     """
-    records = gather(
-        data,
+    wishes = wishes_of(
         task=task,
         layout=layout,
         labels=labels,
@@ -75,7 +75,7 @@ def examine(
         subset=subset,
         limits=limits,
     )
-    return report_of(read(records, threads, progress))
+    return report_of(read(gather(data, wishes), threads, progress))
 
 
 def read(records: Records, threads: int | None = None, progress: Progress | None = None) -> Examined:

@@ -4,81 +4,45 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lumora.data.content import Content, InFile
 from lumora.data.doctor.records import Drawn, Record, Records, name_of
-from lumora.data.label_files import label_list
-from lumora.data.labels import IGNORE, Labels, same_text
+from lumora.data.labels import Labels, same_text
 from lumora.data.layouts import Found, Item, Wishes
 from lumora.data.listing import PICTURES, Folder, is_hidden
+from lumora.data.locating import layout_of, read
 from lumora.data.mask_values import coding_of
 from lumora.data.masks import Coding
 from lumora.data.reading import Limits
 from lumora.data.sample import Sample, Source, StoredSample
-from lumora.data.sources import layout_of, open_source
+from lumora.data.sources import source_of
 from lumora.data.targets import classes
 from lumora.errors import DataError
 
 _MASK_NAME = re.compile(r"[-_. ](masks?|labels?|labelids?|segmentations?|segs?|gts?|annotations?|annots?|l)$", re.I)
 
 
-def gather(
-    data: Any,
-    *,
-    task: Any = None,
-    layout: str | None = None,
-    labels: Any = None,
-    ignore: int | Sequence[int] = IGNORE,
-    reduce_labels: bool | None = None,
-    columns: Mapping[str, str | Sequence[str]] | None = None,
-    subset: str | None = None,
-    limits: Limits | None = None,
-) -> Records:
-    """The records of data; the arguments are those of `open_source`."""
+def gather(data: Any, wishes: Wishes) -> Records:
+    """The records of data, which are read once; no picture is decoded but a few masks."""
     if isinstance(data, Source):
         return of_source(data)
-    chosen, place = layout_of(data, layout)
-    wishes = Wishes(
-        task=task,
-        labels=None if labels is None else label_list(labels),
-        ignore=(ignore,) if isinstance(ignore, int) else tuple(ignore),
-        reduce_labels=reduce_labels,
-        columns=columns or {},
-        subset=subset,
-        limits=limits or Limits(),
-    )
+    layout, place = layout_of(data, wishes)
     try:
-        found = chosen.read(place, wishes)
+        found = read(data, layout, place, wishes)
     except DataError as error:
         if not isinstance(place, Folder) or not place.has_pictures():
             raise
         return _unordered(place, str(data), str(error), wishes.limits)
-    if not any(found.parts.values()):
-        raise DataError(f"{data} holds no samples. {' '.join(found.notes)}".strip())
     records = _of_found(found, str(data) if isinstance(data, str | Path) else found.words, wishes)
     try:
-        # Whatever else would stop a training; no picture is decoded for it.
-        opened = open_source(
-            data,
-            task=task,
-            layout=layout,
-            labels=labels,
-            ignore=ignore,
-            reduce_labels=reduce_labels,
-            columns=columns,
-            subset=subset,
-            limits=limits,
-            near_duplicates_together=False,
-        )
-        records = replace(records, notes=opened.notes)
+        # Whatever else would stop a training.
+        return replace(records, notes=source_of(data, layout, found, wishes).notes)
     except DataError as error:
-        if str(error) not in records.problems:
-            records = replace(records, problems=(*records.problems, str(error)))
-    return records
+        return replace(records, problems=tuple(dict.fromkeys((*records.problems, str(error)))))
 
 
 def of_source(source: Source) -> Records:

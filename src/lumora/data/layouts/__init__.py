@@ -20,4 +20,7 @@ LAYOUTS = (SAVED, VOC, ADE20K, WEBDATASET, PARQUET, TABLE, IMAGE_MASKS, CLASS_FO
 ELSEWHERE = (IN_MEMORY, HUB)
 """Of data that are not here as files."""
 
-__all__ = ["ELSEWHERE", "LAYOUTS", "Found", "Item", "Layout", "Wishes"]
+NAMED = {each.name: each for each in (*LAYOUTS, *ELSEWHERE)}
+"""All of them, by the name that `layout=` knows."""
+
+__all__ = ["ELSEWHERE", "HUB", "LAYOUTS", "NAMED", "Found", "Item", "Layout", "Wishes"]

@@ -31,12 +31,17 @@ class Wishes:
     """What the caller asks for; None where the data are to tell."""
 
     task: TaskName | None = None
+    layout: str | None = None
     labels: LabelList | None = None
     ignore: tuple[int, ...] = (255,)
     reduce_labels: bool | None = None
     columns: Mapping[str, str | Sequence[str]] = field(default_factory=dict[str, "str | Sequence[str]"])
     subset: str | None = None
     limits: Limits = field(default_factory=Limits)
+    shares: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The part of the samples that each split gets which has to be drawn; train gets the rest."""
+    seed: int = 0
+    near_duplicates_together: bool = True
 
 
 @dataclass(frozen=True)

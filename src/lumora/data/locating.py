@@ -1,0 +1,115 @@
+"""Where data lie, and in which layout."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from lumora.data.layouts import ELSEWHERE, HUB, LAYOUTS, NAMED, Found, Layout, Wishes
+from lumora.data.listing import PICTURES, Folder, contents_in_words, opened
+from lumora.errors import DataError, LayoutError, UnreadableError
+
+Place = Any
+"""A `Folder`, the path of a file, a name, or the dataset itself."""
+
+
+def layout_of(data: object, wishes: Wishes) -> tuple[Layout, Place]:
+    """The layout that reads the data, and the data as it wants them."""
+    place = _place(data)
+    fitting = _fitting(place, wishes)
+    if wishes.layout is not None:
+        return _asked_for(data, place, NAMED[wishes.layout], fitting, wishes), place
+    for each in fitting:
+        if each.sees(place):
+            return each, place
+    if wishes.columns and fitting:  # a table whose columns have to be named cannot be seen
+        return fitting[-1], place
+    raise _nothing_seen(place)
+
+
+def read(data: object, layout: Layout, place: Place, wishes: Wishes) -> Found:
+    """What a layout finds, which is something."""
+    found = layout.read(place, wishes)
+    if not any(found.parts.values()):
+        raise DataError(f"{data} holds no samples. {' '.join(found.notes)}".strip())
+    return found
+
+
+def _place(data: object) -> Place:
+    if not isinstance(data, str | Path):
+        return data
+    path = Path(data).expanduser()
+    try:
+        if path.is_dir():
+            return opened(path)
+        if path.is_file():
+            return path
+    except OSError as error:
+        raise UnreadableError(
+            f"{data} cannot be reached: {error.strerror}. Check the path, and that you may look into each folder above "
+            "it (chmod +x)."
+        ) from error
+    if isinstance(data, str) and HUB.sees(data) and not path.suffix:
+        return data
+    raise DataError(f"There is no file or folder {data}.{_near(path)}")
+
+
+def _near(path: Path) -> str:
+    """What the missing one may have been meant to be."""
+    parent = path.parent
+    if not parent.is_dir():
+        return f" There is not even {parent}."
+    try:
+        near = difflib.get_close_matches(path.name, [each.name for each in parent.iterdir()], n=1)
+    except OSError:  # one may go through it, but not list it
+        return ""
+    return f" Did you mean {parent / near[0]}?" if near else ""
+
+
+def _fitting(place: Place, wishes: Wishes) -> list[Layout]:
+    """The layouts that data of this kind may have."""
+    if not isinstance(place, Folder | Path):
+        return [each for each in ELSEWHERE if each.sees(place)]
+    fitting = [each for each in LAYOUTS if each.files or isinstance(place, Folder)]
+    if wishes.columns and wishes.layout is None:
+        return [each for each in fitting if each.columns]
+    return fitting
+
+
+def _asked_for(data: object, place: Place, layout: Layout, fitting: list[Layout], wishes: Wishes) -> Layout:
+    """The layout of the caller's choice, if the data may lie so."""
+    if layout not in fitting:
+        names = ", ".join(repr(each.name) for each in fitting)
+        raise LayoutError(f"{data} cannot be read as {layout.looks_like}; it may be {names}.")
+    if layout.sees(place) or (wishes.columns and layout.columns):
+        return layout
+    there = f" It has {contents_in_words(place)}." if isinstance(place, Folder) else ""
+    hint = " Name the columns (columns={'picture': …, 'label': …})." if layout.columns else ""
+    raise LayoutError(
+        f"{data} does not look like {layout.looks_like}.{there}{hint} Leave out layout={layout.name!r} to have it "
+        "looked at in every way."
+    )
+
+
+def _nothing_seen(place: Place) -> LayoutError:
+    if isinstance(place, Folder):
+        if place.pictures and not place.folders:
+            return LayoutError(
+                f"{place.path} has {len(place.pictures):,} pictures, but nothing that says what they show. Put the "
+                "pictures of each class into a folder with the class's name, write a table (path,label), or add a "
+                "folder of masks."
+            )
+        return LayoutError(
+            f"No pictures with labels or masks were found in {place.path}: it has {contents_in_words(place)}. Pictures "
+            f"end in {', '.join(sorted(PICTURES)[:6])} …; data may be {_layouts_in_words()}."
+        )
+    if isinstance(place, Path):
+        return LayoutError(
+            f"{place} is a single file that is no table or archive; give a folder, or {_layouts_in_words()}."
+        )
+    return LayoutError(f"A {type(place).__name__} is nothing that can be opened; give a path, a dataset, or a name.")
+
+
+def _layouts_in_words() -> str:
+    return "; ".join(each.looks_like for each in NAMED.values())
