@@ -13,8 +13,6 @@ an epoch; Lumora's first one, which decodes and fills the cache, is shown by its
 
 from __future__ import annotations
 
-import argparse
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -23,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from measuring import Say, command, machine
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
@@ -174,33 +173,12 @@ def measured(arms: dict[str, Callable[[], Iterable[Any]]], rounds: int) -> dict[
     }
 
 
-def machine() -> str:
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    import PIL
-    import torchvision
-    import transformers
-
-    return (
-        f"{name}, {torch.get_num_threads()} thread in each process; torch {torch.__version__}, torchvision "
-        f"{torchvision.__version__}, Pillow {PIL.__version__}, transformers {transformers.__version__}; "
-        f"Python {platform.python_version()}"
-    )
-
-
-def report(rounds: int) -> str:
-    lines = [
-        "# Training samples a second",
-        "",
-        f"{machine()}; {PICTURES} JPEGs of 500 × 375 pixels; fastest of {rounds} epochs after the first.",
-        "",
-        "| | workers | arm | first epoch | second epoch on | of the guide | CPU ms a sample | of the guide |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+def report(say: Say, rounds: int) -> None:
+    say("# Training samples a second\n")
+    say(f"{machine('torchvision', 'pillow', 'transformers')}, in each process.")
+    say(f"{PICTURES} JPEGs of 500 × 375 pixels; fastest of {rounds} epochs after the first.\n")
+    say("| | workers | arm | first epoch | second epoch on | of the guide | CPU ms a sample | of the guide |")
+    say("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         paths = photographs(Path(folder))
         for workers in (0, 2):
@@ -211,23 +189,9 @@ def report(rounds: int) -> str:
                     # Of worker processes the work is not known here.
                     own = f"{work:.2f} | {work / peer_work:.2f}" if workers == 0 else " | "
                     speeds = f"{first:.0f} | {later:.0f} | {later / peer:.2f}"
-                    lines.append(f"| {title} | {workers} | {name} | {speeds} | {own} |")
-                    print(lines[-1], flush=True)
-    lines.append("| | | *must be* | | | ≥ 4 | | |")
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="write the table there as well")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    text = report(arguments.rounds)
-    print(text)
-    if arguments.out:
-        arguments.out.write_text(text, encoding="utf-8")
+                    say(f"| {title} | {workers} | {name} | {speeds} | {own} |")
+    say("| | | *must be* | | | ≥ 4 | | |")
 
 
 if __name__ == "__main__":
-    main()
+    command(__doc__, report, rounds=5, threads=1)

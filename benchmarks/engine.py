@@ -12,23 +12,14 @@ On a machine with a GPU everything runs there in bf16, eager and compiled.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import subprocess
-import sys
 import tempfile
-import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+from measuring import DEVICE, GPU, Say, command_with_rows, fastest, machine, peak, peak_elsewhere
 from torch import Tensor, nn
 
-GPU = torch.cuda.is_available()
-DEVICE = torch.device("cuda" if GPU else "cpu")
 ARMS = ("lumora", "peft", "full", "floor")
 
 
@@ -122,8 +113,6 @@ def make_step(row: Row, arm: str, compiled: bool = False) -> Callable[[], None]:
         loss.backward()
         if optimizer is not None:
             optimizer.step()
-        if GPU:
-            torch.cuda.synchronize()
 
     return step
 
@@ -137,42 +126,9 @@ def adapted(row: Row, arm: str, model: nn.Module) -> nn.Module:
     return get_peft_model(model, LoraConfig(**row.adapt))
 
 
-def fastest(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """The fastest of some rounds in which every arm has its turn, after one that does not count."""
-    times: dict[str, list[float]] = {arm: [] for arm in steps}
-    for _ in range(rounds + 1):
-        for arm, step in steps.items():
-            start = time.perf_counter()
-            step()
-            times[arm].append(time.perf_counter() - start)
-    return {arm: min(seconds[1:]) for arm, seconds in times.items()}
-
-
-def peak_memory(name: str, arm: str) -> float:
-    """MiB that a step needs beyond the model, from a process of its own."""
-    command = [sys.executable, __file__, "--memory-of", name, arm]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-
-
-def own_peak_memory(name: str, arm: str) -> float:
-    """The same, in this process: two steps, since the optimizer's state comes with the first."""
-    step = make_step(ROWS[name], arm)
-    if GPU:
-        step()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        step()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
-    step()
-    step()
-    return (_status("VmHWM") - before) / 2**10
-
-
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
+def memory_of(name: str, arm: str) -> float:
+    """Of two steps, since the optimizer's state comes with the first."""
+    return peak(make_step(ROWS[name], arm), calls=2)
 
 
 def swap_times(rounds: int) -> dict[str, float]:
@@ -195,27 +151,8 @@ def swap_times(rounds: int) -> dict[str, float]:
         return fastest({"lumora": lambda: hotswap_adapter(ours, folder, "default"), "peft": swap_peft}, rounds)
 
 
-def machine() -> str:
-    """What this was measured on, in a line."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    where = torch.cuda.get_device_name() + ", bf16" if GPU else f"{cpu}, {torch.get_num_threads()} threads"
-    import peft
-    import transformers
-
-    versions = f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}"
-    return f"{where}; {versions}; Python {platform.python_version()}"
-
-
-def report(names: list[str], rounds: int, with_memory: bool) -> str:
-    """Measure and return the tables as Markdown, printing each line when it is known."""
-    lines: list[str] = []
-
-    def say(line: str) -> None:
-        print(line, flush=True)
-        lines.append(line)
-
-    say(f"# The engine's cost\n\n{machine()}; fastest of {rounds} rounds.\n")
+def report(say: Say, names: list[str], rounds: int, with_memory: bool) -> None:
+    say(f"# The engine's cost\n\n{machine('transformers', 'peft', 'timm')}; fastest of {rounds} rounds.\n")
     say("| training step | arm | seconds | of peft | of the floor | extra MiB |")
     say("|---|---|---|---|---|---|")
     for name in names:
@@ -225,7 +162,7 @@ def report(names: list[str], rounds: int, with_memory: bool) -> str:
             times = fastest(steps, rounds)
             del steps
             for arm in ARMS:
-                memory = f"{peak_memory(name, arm):.0f}" if with_memory and not compiled else ""
+                memory = f"{peak_elsewhere(__file__, name, arm):.0f}" if with_memory and not compiled else ""
                 title = f"{row.title}, batch {row.batch}{', compiled' if compiled else ''}" if arm == ARMS[0] else ""
                 ratios = f"{times[arm] / times['peft']:.3f} | {times[arm] / times['floor']:.3f}"
                 say(f"| {title} | {arm} | {times[arm]:.3f} | {ratios} | {memory} |")
@@ -236,28 +173,7 @@ def report(names: list[str], rounds: int, with_memory: bool) -> str:
     for arm, seconds in swaps.items():
         say(f"| {arm} | {1e3 * seconds:.1f} | {seconds / swaps['peft']:.3f} |")
     say("| *must be* | | ≤ 0.5 |")
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="all when none is named")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--no-memory", action="store_true")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--memory-of", nargs=2, metavar=("ROW", "ARM"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    warnings.simplefilter("ignore")
-    if options.memory_of:
-        print(own_peak_memory(*options.memory_of))
-        return
-    text = report(options.rows or list(ROWS), options.rounds, not options.no_memory)
-    if options.out:
-        options.out.write_text(text, encoding="utf-8")
-        print(json.dumps({"written": str(options.out)}))
 
 
 if __name__ == "__main__":
-    main()
+    command_with_rows(__doc__, ROWS, report, memory_of, rounds=7)

@@ -11,22 +11,15 @@ own peak). On a machine with a GPU everything runs there in bf16, eager and comp
 
 from __future__ import annotations
 
-import argparse
-import subprocess
-import sys
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from engine import fastest, machine
+from measuring import DEVICE, GPU, Say, command_with_rows, fastest, machine, peak, peak_elsewhere
 from torch import Tensor, nn
 
 from lumora import ops
 
-GPU = torch.cuda.is_available()
-DEVICE = torch.device("cuda" if GPU else "cpu")
 ARMS = ("plain", "ours")
 LARGE = (512, 512)
 
@@ -194,80 +187,23 @@ ROWS: dict[str, tuple[str, Callable[[str], Callable[[], None]]]] = {
 }
 
 
-def peak_memory(name: str, arm: str) -> float:
-    """MiB that a call needs beyond what is there before it, from a process of its own."""
-    command = [sys.executable, __file__, "--memory-of", name, arm]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+def memory_of(name: str, arm: str) -> float:
+    """Of one call; on a GPU of the second, when the libraries have their workspaces."""
+    return peak(ROWS[name][1](arm), calls=2 if GPU else 1)
 
 
-def own_peak_memory(name: str, arm: str) -> float:
-    """The same, in this process."""
-    run = ROWS[name][1](arm)
-    if GPU:
-        run()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        run()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
-    run()
-    return (_status("VmHWM") - before) / 2**10
-
-
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
-
-
-def synchronised(run: Callable[[], None]) -> Callable[[], None]:
-    def whole() -> None:
-        run()
-        if GPU:
-            torch.cuda.synchronize()
-
-    return whole
-
-
-def report(names: list[str], rounds: int, with_memory: bool) -> str:
-    """Measure and return the table as Markdown, printing each line when it is known."""
-    lines: list[str] = []
-
-    def say(line: str) -> None:
-        print(line, flush=True)
-        lines.append(line)
-
-    say(f"# What the arithmetic of `lumora.ops` costs\n\n{machine()}; fastest of {rounds} rounds.\n")
+def report(say: Say, names: list[str], rounds: int, with_memory: bool) -> None:
+    say(f"# What the arithmetic of `lumora.ops` costs\n\n{machine('transformers')}; fastest of {rounds} rounds.\n")
     say("| what | plain, s | ours, s | of plain | plain, MiB | ours, MiB |")
     say("|---|---|---|---|---|---|")
     for name in names:
         title, build = ROWS[name]
         torch.manual_seed(0)
-        times = fastest({arm: synchronised(build(arm)) for arm in ARMS}, rounds)
-        memory = [f"{peak_memory(name, arm):.0f}" if with_memory else "" for arm in ARMS]
+        times = fastest({arm: build(arm) for arm in ARMS}, rounds)
+        memory = [f"{peak_elsewhere(__file__, name, arm):.0f}" if with_memory else "" for arm in ARMS]
         plain, ours = (times[arm] for arm in ARMS)
         say(f"| {title} | {plain:.4f} | {ours:.4f} | {ours / plain:.3f} | {memory[0]} | {memory[1]} |")
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="all when none is named")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--no-memory", action="store_true")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--memory-of", nargs=2, metavar=("ROW", "ARM"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    warnings.simplefilter("ignore")
-    if options.memory_of:
-        print(own_peak_memory(*options.memory_of))
-        return
-    text = report(options.rows or list(ROWS), options.rounds, not options.no_memory)
-    if options.out:
-        options.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    command_with_rows(__doc__, ROWS, report, memory_of, rounds=5)

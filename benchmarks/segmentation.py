@@ -17,24 +17,15 @@ everything runs there in bf16.
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
 import tempfile
-import time
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from engine import fastest, machine
+from measuring import DEVICE, GPU, Say, command_with_rows, fastest, machine, peak, peak_elsewhere
 from torch import Tensor, nn
 
-GPU = torch.cuda.is_available()
-DEVICE = torch.device("cuda" if GPU else "cpu")
 CLASSES, SIZE, BATCH = 150, 512, 2
 FEW, MANY = 20, 200
 LORA = {"r": 32, "lora_alpha": 32, "lora_dropout": 0.1, "bias": "lora_only", "modules_to_save": ["decode_head"]}
@@ -93,8 +84,6 @@ def make_step(arm: str) -> Callable[[], None]:
             loss: Tensor = model(pixel_values=pixels, labels=labels).loss
         loss.backward()
         optimizer.step()
-        if GPU:
-            torch.cuda.synchronize()
 
     return step
 
@@ -160,38 +149,17 @@ def make_evaluation(arm: str, count: int, folder: str) -> Callable[[], float]:
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
-def peak_memory(row: str, arm: str, count: int = BATCH) -> float:
-    """MiB that an arm needs beyond its model, from a process of its own."""
-    command = [sys.executable, __file__, "--memory-of", row, arm, str(count)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-
-
-def own_peak_memory(row: str, arm: str, count: int) -> float:
-    """The same, in this process; two steps, since the optimizer's state comes with the first."""
+def memory_of(row: str, arm: str, count: str = "") -> float:
+    """Of two steps, since the optimizer's state comes with the first; or of one evaluation of so many pictures."""
+    if row == "step":
+        return peak(make_step(arm), calls=2)
     with tempfile.TemporaryDirectory() as folder:
-        work = make_step(arm) if row == "step" else make_evaluation(arm, count, folder)
-        if GPU:
-            if row == "step":
-                work()
-            before = torch.cuda.memory_allocated()
-            torch.cuda.reset_peak_memory_stats()
-            work()
-            return (torch.cuda.max_memory_allocated() - before) / 2**20
-        before = _status("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")
-        for _ in range(2 if row == "step" else 1):
-            work()
-        return (_status("VmHWM") - before) / 2**10
+        return peak(make_evaluation(arm, int(count), folder))
 
 
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key + ":"))
-
-
-def report_step(say: Callable[[str], None], rounds: int, with_memory: bool) -> None:
+def report_step(say: Say, rounds: int, with_memory: bool) -> None:
     times = fastest({arm: make_step(arm) for arm in ARMS}, rounds)
-    memory = {arm: peak_memory("step", arm) for arm in ARMS} if with_memory else {}
+    memory = {arm: peak_elsewhere(__file__, "step", arm) for arm in ARMS} if with_memory else {}
     say("| training step, batch 2 | seconds | of peft | extra MiB | of peft |\n|---|---|---|---|---|")
     for arm in ARMS:
         needs = f"{memory[arm]:.0f} | {memory[arm] / memory['peft']:.3f}" if memory else " | "
@@ -200,7 +168,7 @@ def report_step(say: Callable[[str], None], rounds: int, with_memory: bool) -> N
         say("| *must be* | | ≤ 0.40 | | ≤ 0.40 |")
 
 
-def report_evaluation(say: Callable[[str], None], rounds: int, with_memory: bool) -> None:
+def report_evaluation(say: Say, rounds: int, with_memory: bool) -> None:
     """Times of evaluations of `FEW` pictures; memory of `FEW` and, where that does not fill the machine, of `MANY`."""
     scores: dict[str, float] = {}
 
@@ -215,53 +183,24 @@ def report_evaluation(say: Callable[[str], None], rounds: int, with_memory: bool
     for arm in ARMS:
         needs = " | "
         if with_memory:
+            few = peak_elsewhere(__file__, "evaluation", arm, str(FEW))
             # PEFT's arm at `MANY`: 31 GB of upsampled logits beside 2 GB of small ones.
-            most = "not run" if arm == "peft" else f"{peak_memory('evaluation', arm, MANY):.0f}"
-            needs = f"{peak_memory('evaluation', arm, FEW):.0f} | {most}"
+            many = "" if arm == "peft" else f"{peak_elsewhere(__file__, 'evaluation', arm, str(MANY)):.0f}"
+            needs = f"{few:.0f} | {many or 'not run'}"
         ratio = times[arm] / times["peft"]
         say(f"| {arm} | {times[arm] / FEW:.3f} | {ratio:.3f} | {scores[arm]:.6f} | {needs} |")
     if not GPU:
         say("| *must be* | | ≤ 0.35 | the same | | the same as at 20 |")
 
 
-def report(rows: list[str], rounds: int, with_memory: bool) -> str:
-    """Measure and return the tables as Markdown, printing each line when it is known."""
-    lines: list[str] = []
-
-    def say(line: str) -> None:
-        print(line, flush=True)
-        lines.append(line)
-
-    say(f"# Guide 2: SegFormer-B0, 512 × 512, 150 classes, LoRA\n\n{machine()}; fastest of {rounds} rounds.\n")
-    start = time.perf_counter()
+def report(say: Say, rows: list[str], rounds: int, with_memory: bool) -> None:
+    say("# Guide 2: SegFormer-B0, 512 × 512, 150 classes, LoRA\n")
+    say(f"{machine('transformers', 'peft')}; fastest of {rounds} rounds, of the evaluation of a third of them.\n")
     if "step" in rows:
         report_step(say, rounds, with_memory)
     if "evaluation" in rows:
         report_evaluation(say, max(rounds // 3, 1), with_memory)
-    print(f"\nMeasured in {time.perf_counter() - start:.0f} s.")
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="all when none is named")
-    parser.add_argument("--rounds", type=int, default=7, help="of the step; of the evaluation a third of them")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--no-memory", action="store_true")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--memory-of", nargs=3, metavar=("ROW", "ARM", "COUNT"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    warnings.simplefilter("ignore")
-    if options.memory_of:
-        row, arm, count = options.memory_of
-        print(own_peak_memory(row, arm, int(count)))
-        return
-    text = report(options.rows or list(ROWS), options.rounds, not options.no_memory)
-    if options.out:
-        options.out.write_text(text, encoding="utf-8")
-        print(json.dumps({"written": str(options.out)}))
 
 
 if __name__ == "__main__":
-    main()
+    command_with_rows(__doc__, ROWS, report, memory_of, rounds=7)
