@@ -1,21 +1,63 @@
-"""From folders, tables and datasets to samples: pictures with their labels or masks, read on demand."""
+"""From folders, tables and datasets to samples: pictures with their labels or masks, read on demand.
 
-from lumora.data.labels import IGNORE, Labels
-from lumora.data.masks import Coding
-from lumora.data.reading import Limits, read_header, read_mask, read_picture
-from lumora.data.sample import Sample, Source, StoredSample
-from lumora.data.sources import open_source
+Importing this package imports nothing else: each name below is fetched when it is first used. `doctor`, `scenes` and
+`transforms` are packages of their own in it.
+"""
 
-__all__ = [
-    "IGNORE",
-    "Coding",
-    "Labels",
-    "Limits",
-    "Sample",
-    "Source",
-    "StoredSample",
-    "open_source",
-    "read_header",
-    "read_mask",
-    "read_picture",
-]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lumora.data.cache import Cache as Cache
+    from lumora.data.cache import CacheState as CacheState
+    from lumora.data.dataset import Pictures as Pictures
+    from lumora.data.known_labels import ade20k as ade20k
+    from lumora.data.known_labels import voc as voc
+    from lumora.data.labels import IGNORE as IGNORE
+    from lumora.data.labels import Labels as Labels
+    from lumora.data.loader import Loader as Loader
+    from lumora.data.masks import Coding as Coding
+    from lumora.data.reading import Limits as Limits
+    from lumora.data.reading import read_header as read_header
+    from lumora.data.reading import read_mask as read_mask
+    from lumora.data.reading import read_picture as read_picture
+    from lumora.data.sample import Sample as Sample
+    from lumora.data.sample import Source as Source
+    from lumora.data.sample import StoredSample as StoredSample
+    from lumora.data.sources import open_source as open_source
+
+_HOMES = {
+    "IGNORE": "labels",
+    "Cache": "cache",
+    "CacheState": "cache",
+    "Coding": "masks",
+    "Labels": "labels",
+    "Limits": "reading",
+    "Loader": "loader",
+    "Pictures": "dataset",
+    "Sample": "sample",
+    "Source": "sample",
+    "StoredSample": "sample",
+    "ade20k": "known_labels",
+    "open_source": "sources",
+    "read_header": "reading",
+    "read_mask": "reading",
+    "read_picture": "reading",
+    "voc": "known_labels",
+}
+
+__all__ = [*_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lumora.data' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"lumora.data.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -35,6 +37,12 @@ class SceneSample:
     def key(self) -> str:
         """The index in six digits."""
         return f"{self.index:06d}"
+
+    @property
+    def fingerprint(self) -> str:
+        """A text that changes whenever the pixels do; for the cache of decoded pictures."""
+        height, width = height_and_width(self.size)
+        return f"scene {self.seed} {self.index} {height} {width} {self.task} {_generator()}"
 
     @property
     def target(self) -> int | None:
@@ -82,6 +90,15 @@ def scenes(count: int, size: Size = 256, seed: int = 0, task: SceneTask = "class
         for split, indices in split_indices(count).items()
     }
     return Source(task, labels_of(task), splits, f"{count:,} generated scenes")
+
+
+@cache
+def _generator() -> str:
+    """What draws the scenes: another text when the code of this package changes, or the library it computes with."""
+    code = hashlib.blake2b(digest_size=16)
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        code.update(path.read_bytes())
+    return f"{code.hexdigest()} numpy {version('numpy')}"
 
 
 def labels_of(task: SceneTask) -> Labels:
