@@ -23,8 +23,7 @@ from torch import nn
 from torchvision.transforms import ColorJitter
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
 
-from lumora.data import Labels
-from lumora.data.known_labels import ade20k
+from lumora.data import Labels, ade20k
 from lumora.integrations.transformers import Trainer, TrainingArguments
 from lumora.tasks import Segmentation
 

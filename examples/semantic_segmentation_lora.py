@@ -24,8 +24,7 @@ from torchvision.transforms import ColorJitter
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
 
 from lumora import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from lumora.data import Labels
-from lumora.data.known_labels import ade20k
+from lumora.data import Labels, ade20k
 from lumora.integrations.transformers import Trainer, TrainingArguments
 from lumora.tasks import Segmentation
 
