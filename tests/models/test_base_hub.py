@@ -11,6 +11,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+import torch
 import transformers
 from safetensors.torch import save_file
 from tests.hub_server import Hub, serving
@@ -177,6 +178,42 @@ def test_hub__a_repository_with_a_pickle_alone_is_refused(hub: Hub, client: Here
     with pytest.raises(LumoraError, match=r"no model\.safetensors.*pickle"):
         client.run(facts_of, VIT)
     assert not any("pytorch_model" in path for _, path, _ in hub.requests)
+
+
+class Trap:
+    """What opening a pickle of it does: it leaves a file behind."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.marker,)
+
+
+def test_hub__a_pickle_in_timms_repository_does_not_run(hub: Hub, client: Here, tmp_path: Path) -> None:
+    (tmp_path / "timm").mkdir()
+    torch.save({"trap": Trap(tmp_path / "ran")}, tmp_path / "timm" / "pytorch_model.bin")
+    hub.add("timm/lcnet_050.ra2_in1k", tmp_path / "timm")
+    with pytest.raises(LumoraError, match=r"weights of timm's 'lcnet_050' could not be loaded.*blocked"):
+        client.run(facts_of, "timm/lcnet_050")
+    assert any("pytorch_model.bin" in path for _, path, _ in hub.requests)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_hub__a_pickle_in_smps_repository_is_not_fetched(hub: Hub, client: Here, tmp_path: Path) -> None:
+    import segmentation_models_pytorch as smp
+
+    settings = smp.encoders.encoders["mobilenet_v2"]["pretrained_settings"]["imagenet"]
+    (tmp_path / "smp").mkdir()
+    (tmp_path / "smp" / "config.json").write_text("{}")
+    torch.save({"trap": Trap(tmp_path / "ran")}, tmp_path / "smp" / "pytorch_model.bin")
+    sha = hub.add(settings["repo_id"], tmp_path / "smp")
+    repository = hub.repositories[settings["repo_id"]]
+    repository.commits[settings["revision"]] = repository.commits[sha]
+    with pytest.raises(LumoraError, match=r"encoder 'mobilenet_v2' are not in model\.safetensors.*no pickles"):
+        client.run(segmenter_of, "smp/unet?encoder=mobilenet_v2")
+    assert not any("pytorch_model" in path for _, path, _ in hub.requests)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_hub__no_such_repository(hub: Hub, client: Here) -> None:

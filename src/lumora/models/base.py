@@ -13,10 +13,10 @@ from torch import nn
 from lumora.errors import LumoraError
 from lumora.lora.targets import default_targets
 from lumora.models import assembly, facts, names
-from lumora.models.assembly import HeadChoice, TaskName, Wish
+from lumora.models.assembly import Built, HeadChoice, TaskName, Wish
 from lumora.models.features import Features, find_features
 from lumora.models.fingerprint import fingerprint
-from lumora.models.heads import WIDTH
+from lumora.models.heads import WIDTH, OnBackbone
 from lumora.models.preprocessing import Preprocessing
 from lumora.models.targets import every_layer, reached
 
@@ -57,9 +57,9 @@ class Base:
 
         Asking for it the first time runs the model once on an empty picture.
         """
-        inside = self.module.backbone if isinstance(self.module, assembly.OnBackbone) else self.module
+        inside = self.module.backbone if isinstance(self.module, OnBackbone) else self.module
         found = find_features(inside, self.preprocessing.usual_size)
-        if isinstance(self.module, assembly.OnBackbone):
+        if isinstance(self.module, OnBackbone):
             return dataclasses.replace(found, reader=self.module.reader)
         classifier = None
         if self.task in ("classification", "multilabel") and self.heads:
@@ -100,16 +100,9 @@ def load_base(
     >>> base.heads, base.preprocessing.size, base.licence
     (('classifier',), (224, 224), 'apache-2.0')
     """
-    if labels is not None and num_labels not in (None, len(labels)):
-        raise LumoraError(f"num_labels is {num_labels}, but there are {len(labels)} labels.")
-    num_labels = len(labels) if labels is not None else num_labels
-    if task is not None and (num_labels is None or num_labels < 1):
-        raise LumoraError(f"A head for {task} needs the number of labels: num_labels=10, or labels=['cat', 'dog'].")
-    if isinstance(name, nn.Module):
-        known = facts.of_module(name)
-    else:
-        known = facts.facts(name)
-    prepared = preprocessing or known.preprocessing
+    num_labels = _count(task, num_labels, labels)
+    known = facts.of_module(name) if isinstance(name, nn.Module) else facts.facts(name)
+    known = dataclasses.replace(known, preprocessing=preprocessing or known.preprocessing)
     wish = Wish(
         task=task,
         num_labels=num_labels or 0,
@@ -118,23 +111,38 @@ def load_base(
         heads=None if heads is None else tuple(heads),
         width=width,
         drop_path=drop_path,
-        size=prepared.usual_size,
+        size=known.preprocessing.usual_size,
         meta=meta,
     )
     built = assembly.of_module(name, wish) if isinstance(name, nn.Module) else assembly.of_name(name, wish)
+    return _base(name, known, wish, built)
+
+
+def _count(task: TaskName | None, num_labels: int | None, labels: Sequence[str] | None) -> int | None:
+    """How many labels; refused where that cannot be."""
+    if labels is not None and num_labels not in (None, len(labels)):
+        raise LumoraError(f"num_labels is {num_labels}, but there are {len(labels)} labels.")
+    counted = len(labels) if labels is not None else num_labels
+    if task is not None and (counted is None or counted < 1):
+        raise LumoraError(f"A head for {task} needs the number of labels: num_labels=10, or labels=['cat', 'dog'].")
+    return counted
+
+
+def _base(name: str | nn.Module, known: facts.Facts, wish: Wish, built: Built) -> Base:
+    """What was built, with all that is known of it."""
     module = built.module.eval()
     return Base(
         name=type(name).__name__ if isinstance(name, nn.Module) else name,
         library="module" if isinstance(name, nn.Module) else names.parse(name).library,
         module=module,
-        task=task,
-        num_labels=num_labels if task is not None else None,
-        preprocessing=prepared,
+        task=wish.task,
+        num_labels=wish.num_labels if wish.task is not None else None,
+        preprocessing=known.preprocessing,
         heads=built.heads,
-        targets=every_layer(module, built.heads, reached(module, prepared.usual_size)),
+        targets=every_layer(module, built.heads, reached(module, wish.size)),
         usual_targets=default_targets(module),
         fingerprint=fingerprint(module, built.heads or built.output_layers),
         licence=known.licence,
         source=known.source,
-        notes=(*prepared.notes, *built.notes),
+        notes=(*known.preprocessing.notes, *built.notes),
     )

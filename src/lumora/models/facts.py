@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from lumora.errors import HubError, LumoraWarning
-from lumora.models import embedded, libraries, places, preprocessing
+from lumora.models import checkpoints, embedded, libraries, places, preprocessing
 from lumora.models.names import parse
 from lumora.models.preprocessing import Preprocessing
 
@@ -62,8 +62,6 @@ def of_module(model: nn.Module) -> Facts:
 
 
 def _of_checkpoint(name: str) -> Facts:
-    import transformers
-
     origin, here = PROCESSOR, Path(name).expanduser().is_dir()
     path = reached = None
     try:
@@ -71,17 +69,21 @@ def _of_checkpoint(name: str) -> Facts:
         reached = True
     except HubError as error:
         _warn_usual(repr(name), error)
+    licence = _licence(name) if reached else None
     if path is not None:
         prepared = preprocessing.from_transformers(_json(path), origin)
     else:
-        folder = places.find(name, places.MODEL_CONFIG).parent
-        prepared = _usual_of(transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False))
+        config = checkpoints.read_config(name)
+        prepared = _usual_of(config)
+        licence = licence or (getattr(config, "pretrained_cfg", None) or {}).get("license")
     source = str(Path(name).expanduser().resolve()) if here else f"https://huggingface.co/{name}"
-    return Facts(prepared, _licence(name) if reached else None, source)
+    return Facts(prepared, licence, source)
 
 
 def _usual_of(config: Any) -> Preprocessing:
     """What the processor of an architecture does when nothing is said."""
+    if values := getattr(config, "pretrained_cfg", None):  # a model of timm in a checkpoint of transformers
+        return preprocessing.from_timm(values)
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
 
     kinds: Any = IMAGE_PROCESSOR_MAPPING.get(type(config), None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,28 +16,31 @@ import torch
 from torch import nn
 
 from lumora.errors import HubError, LumoraError
-from lumora.models import embedded, places
+from lumora.models import checkpoints, embedded, places
 from lumora.models.similar import nearest
 
 if TYPE_CHECKING:
     from lumora.models.names import ModelName
 
+_OTHER_WEIGHTS = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
+"""Arguments of timm's `create_model` that say where weights come from."""
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Held while torchvision builds a model with weights."""
+
 
 def transformers_model(name: str, *, meta: bool) -> nn.Module:
     """Build a model of transformers from a local folder or a repository on the Hub. Code in it is never run."""
-    import transformers
-
-    config_file = places.find(name, places.MODEL_CONFIG)
-    try:
-        config: Any = transformers.AutoConfig.from_pretrained(config_file.parent, trust_remote_code=False)
-        cls = _architecture(config)
+    config = checkpoints.read_config(name)
+    if checkpoints.is_timms(config):
+        return timm_checkpoint(name, config, meta=meta)
+    with checkpoints.building(name):
+        cls = checkpoints.architecture(config)
         if meta:
             return on_meta(lambda: _model(cls._from_config(config), name))
-        return _model(cls.from_pretrained(places.checkpoint(name), trust_remote_code=False), name)
-    except (ValueError, OSError, ImportError) as error:
-        raise LumoraError(
-            f"{name!r} is no model that transformers {transformers.__version__} can build: {error}"
-        ) from error
+    model, missing = checkpoints.load(cls, name, config)
+    checkpoints.warn_of_missing(name, missing)
+    return model
 
 
 def timm_model(name: str, *, meta: bool, **options: Any) -> nn.Module:
@@ -54,8 +59,34 @@ def timm_model(name: str, *, meta: bool, **options: Any) -> nn.Module:
         return _model(timm.create_model(name, pretrained=True, **_timm_file(name), **options), name)
     except HubError:
         raise
+    except pickle.UnpicklingError as error:
+        raise _more_than_tensors(f"timm's {name!r}") from error
     except (OSError, RuntimeError) as error:
         raise LumoraError(f"The weights of timm's {name!r} could not be loaded: {error}") from error
+
+
+def timm_checkpoint(name: str, config: Any, *, meta: bool, **options: Any) -> nn.Module:
+    """Build a model of timm from a checkpoint that timm, or transformers around it, wrote."""
+    import timm
+
+    if not timm.is_model(config.architecture):
+        raise LumoraError(f"{name!r} is a model {config.architecture!r}, which timm {timm.__version__} does not know.")
+    # What could name other weights than the checkpoint's own is left out.
+    arguments = {n: v for n, v in (config.model_args or {}).items() if n not in _OTHER_WEIGHTS}
+    arguments = {"num_classes": config.num_labels, **arguments, **options}
+
+    def make() -> nn.Module:
+        return timm.create_model(config.architecture, pretrained_cfg=config.pretrained_cfg, **arguments)
+
+    if meta:
+        return on_meta(make)
+    model = make()
+    tensors = {key.removeprefix("timm_model."): tensor for key, tensor in checkpoints.tensors(name).items()}
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise LumoraError(f"The weights of {name!r} do not fit timm's {config.architecture!r}: {error}") from error
+    return model
 
 
 def _timm_file(name: str) -> dict[str, Any]:
@@ -76,13 +107,37 @@ def torchvision_model(name: str, *, meta: bool) -> nn.Module:
     check_torchvision(name)
     if not meta:
         try:
-            return _model(models.get_model(name, weights="DEFAULT"), name)
+            return _model(_torchvision_pretrained(name), name)
+        except pickle.UnpicklingError as error:
+            raise _more_than_tensors(f"torchvision's {name!r}") from error
         except (OSError, RuntimeError) as error:
             raise LumoraError(f"The weights of torchvision's {name!r} could not be loaded: {error}") from error
     parameters = inspect.signature(models.get_model_builder(name)).parameters
     # Segmentation and detection models fetch their backbone's weights unless told otherwise.
     without = {option: None for option in ("weights", "weights_backbone") if option in parameters}
     return on_meta(lambda: _model(models.get_model(name, **without), name))
+
+
+def _torchvision_pretrained(name: str) -> Any:
+    """A model of torchvision with tensors that were read as such.
+
+    Torchvision's own reading unpickles, with all that this can do, whatever lies in torch's cache. Here that file is
+    read for its tensors alone, and the builder is given those when it asks its weights for them.
+    """
+    from torchvision import models
+
+    weights: Any = models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+    tensors: Any = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+
+    def read(**_options: Any) -> Any:
+        return tensors
+
+    with _ONE_AT_A_TIME:
+        weights.get_state_dict = read
+        try:
+            return models.get_model(name, weights=weights)
+        finally:
+            del weights.get_state_dict
 
 
 def weights_are_here(name: ModelName) -> bool:
@@ -131,15 +186,23 @@ def smp_model(name: str, *, meta: bool) -> nn.Module:
     if meta:
         return on_meta(lambda: _model(smp.create_model(architecture, encoder, None), name))
     path = smp_file(options, places.WEIGHTS)
+    instead = f"name another encoder, or start from nothing: smp/{architecture}?encoder={encoder}&weights="
+    if path is None and weights and encoder in smp.encoders.encoders:
+        raise LumoraError(
+            f"The weights {weights!r} of the encoder {encoder!r} are not in {places.WEIGHTS}, and Lumora opens no "
+            f"pickles; {instead}"
+        )
     try:
         if path is None:  # weights of timm, which smp loads by its own ways, or none
             return _model(smp.create_model(architecture, encoder, weights), name)
         model: Any = smp.create_model(architecture, encoder, None)
         model.encoder.load_state_dict(safetensors.torch.load_file(path))
+    except pickle.UnpicklingError as error:
+        raise _more_than_tensors(f"the encoder {encoder!r}") from error
     except (OSError, RuntimeError, KeyError) as error:
         raise LumoraError(
-            f"The weights {weights!r} of the encoder {encoder!r} could not be loaded: {error}. Connect once, or name "
-            f"another encoder, or start from nothing: smp/{architecture}?encoder={encoder}&weights="
+            f"The weights {weights!r} of the encoder {encoder!r} could not be loaded: {error}. Connect once, or "
+            f"{instead}"
         ) from error
     return _model(model, name)
 
@@ -201,18 +264,6 @@ def python_model(name: str, *, meta: bool) -> nn.Module:
     return on_meta(lambda: _model(factory(), name)) if meta else _model(factory(), name)
 
 
-def _architecture(config: Any) -> Any:
-    """The class that a checkpoint was saved from, or the bare model of its architecture."""
-    import transformers
-
-    for name in config.architectures or ():
-        cls = getattr(transformers, name, None)
-        # The name comes from a file that anybody may have written.
-        if isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel):
-            return cls
-    return transformers.MODEL_MAPPING[type(config)]
-
-
 def on_meta(make: Callable[[], nn.Module]) -> nn.Module:
     """Build without memory for weights; with it, where a constructor computes with them."""
     try:
@@ -220,6 +271,13 @@ def on_meta(make: Callable[[], nn.Module]) -> nn.Module:
             return make()
     except (NotImplementedError, RuntimeError):
         return make()
+
+
+def _more_than_tensors(whose: str) -> LumoraError:
+    return LumoraError(
+        f"The file with the weights of {whose} holds more than tensors, which could run any code; it was not opened. "
+        f"Delete it, and it is downloaded again: it lies in {torch.hub.get_dir()} or in the Hub's cache."
+    )
 
 
 def _model(made: Any, name: str) -> nn.Module:

@@ -10,7 +10,9 @@ from lumora.lora import files, hub
 from lumora.models.similar import in_libraries, nearest
 
 MODEL_CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
+SAFE = ".safetensors"
+INDEX = ".index.json"
+WEIGHTS = "model" + SAFE
 ADAPTER_CONFIG = files.CONFIG
 
 
@@ -35,25 +37,37 @@ def find(name: str, *wanted: str) -> Path:
     return _cached(name, wanted) or _fetched(name, wanted)
 
 
-def checkpoint(name: str) -> Path:
-    """The local folder with a model's configuration and weights; what is not cached is downloaded.
+def weights(name: str) -> list[Path]:
+    """The local files with the weights of a model; what is not cached is downloaded.
 
     Only safetensors are taken: a pickle can run any code when it is opened.
     """
-    folder = find(name, MODEL_CONFIG).parent
-    if extra(name, WEIGHTS) is not None:
-        return folder
-    if (index := extra(name, WEIGHTS + ".index.json")) is None:
+    config = json.loads(find(name, MODEL_CONFIG).read_text(encoding="utf-8"))
+    wanted = config.get("transformers_weights") or WEIGHTS
+    if not wanted.endswith(INDEX) and (path := _safe(name, wanted)) is not None:
+        return [path]
+    index = wanted if wanted.endswith(INDEX) else wanted + INDEX
+    if (path := extra(name, index)) is None:
         raise LumoraError(
-            f"{name!r} has no {WEIGHTS}. If it has a pickle (pytorch_model.bin), which Lumora does not open, write it "
+            f"{name!r} has no {wanted}. If it has a pickle (pytorch_model.bin), which Lumora does not open, write it "
             "anew with a program that you trust it in: AutoModel.from_pretrained(...).save_pretrained('folder')"
         )
-    for shard in sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())):
-        if extra(name, shard) is None:
-            raise LumoraError(
-                f"{name!r} lacks {shard}, which its {index.name} lists; it was not saved or copied whole."
-            )
-    return folder
+    shards = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+    found = {shard: _safe(name, shard) for shard in shards}
+    if lacking := [shard for shard, path in found.items() if path is None]:
+        raise LumoraError(
+            f"{name!r} lacks {', '.join(lacking)}, which its {index} lists; it was not saved or copied whole."
+        )
+    return [path for path in found.values() if path is not None]
+
+
+def _safe(name: str, file: str) -> Path | None:
+    if not file.endswith(SAFE):
+        raise LumoraError(
+            f"{name!r} keeps its weights in {file}, which is no safetensors file. Lumora does not open pickles: they "
+            "can run any code."
+        )
+    return extra(name, file)
 
 
 def extra(name: str, file: str) -> Path | None:
@@ -72,7 +86,7 @@ def repository_file(repository: str, file: str, revision: str | None = None) -> 
 
 def is_here(name: str) -> bool:
     """Whether the weights of a checkpoint, in a folder or of a repository, can be had without the network."""
-    files = (WEIGHTS, WEIGHTS + ".index.json")
+    files = (WEIGHTS, WEIGHTS + INDEX)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return any((folder / file).is_file() for file in files)
