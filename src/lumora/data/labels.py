@@ -68,11 +68,20 @@ class Labels:
     @property
     def ignore(self) -> int:
         """The value where nothing counts in masks of these labels: `IGNORE` unless that is itself a class's id."""
-        return IGNORE if len(self) <= IGNORE else _IGNORE_IN_LARGE
+        return ignore_of(len(self))
 
     def palette(self) -> tuple[Colour, ...]:
         """A colour for every class: the given ones, or Pascal VOC's series, which starts with black."""
         return self.colours or tuple(voc_colour(i) for i in range(len(self)))
+
+
+def ignore_of(classes: int) -> int:
+    """The value where nothing counts in masks of so many classes.
+
+    >>> ignore_of(150), ignore_of(300)
+    (255, 65535)
+    """
+    return IGNORE if classes <= IGNORE else _IGNORE_IN_LARGE
 
 
 def voc_colour(index: int) -> Colour:

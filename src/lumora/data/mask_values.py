@@ -10,7 +10,7 @@ import numpy as np
 
 from lumora.data.content import Content
 from lumora.data.label_files import LabelList
-from lumora.data.labels import Colour, Labels, listed
+from lumora.data.labels import IGNORE, Colour, Labels, ignore_of, listed
 from lumora.data.layouts.base import Found, Wishes
 from lumora.data.masks import Coding
 from lumora.data.reading import Limits, read_raw_mask
@@ -93,7 +93,10 @@ def _with_list(given: LabelList, seen: Look, reduce: bool, wishes: Wishes) -> tu
     if labels.colours is None and values is None:
         labels = Labels(labels.names, _palette(seen, len(labels), int(reduce)))
     ignore = tuple(number for number in wishes.ignore if values is None or number not in values)
-    return labels, Coding(labels, ignore, reduce, values, colours), notes
+    coding = Coding(labels, ignore, reduce, values, colours)
+    if coding.ignore != ignore and not seen.colours:
+        notes.append(_usual_is_a_class(coding))
+    return labels, coding, notes
 
 
 def _from_colours(seen: Look, wishes: Wishes) -> tuple[Labels, Coding, list[str]]:
@@ -120,7 +123,7 @@ def _from_numbers(seen: Look, masks: int, reduce: bool, wishes: Wishes) -> tuple
             "say labels=[…] with the name of every class."
         )
         return labels, Coding(labels, (), values={0: 0, 255: 1}), [note]
-    numbers = sorted(seen.numbers - set(wishes.ignore) - ({0} if reduce else set()))
+    numbers = _numbers(seen, reduce, wishes)
     if not numbers or numbers[0] < 0:
         raise DataError(f"The masks hold {listed(sorted(seen.numbers))}: no classes. Are these the right files?")
     where = f"in {seen.masks} of {masks:,} masks"
@@ -132,14 +135,33 @@ def _from_numbers(seen: Look, masks: int, reduce: bool, wishes: Wishes) -> tuple
             f"The labels have no names: ids {first} to {numbers[-1]} were seen {where}. Name them all: labels=[…], or "
             "a labels.txt beside the folders."
         )
+        coding = Coding(labels, wishes.ignore, reduce)
         notes = [note, _PALETTES_DIFFER] if _differ(seen) else [note]
-        return labels, Coding(labels, wishes.ignore, reduce), notes
+        return labels, coding, notes if coding.ignore == wishes.ignore else [*notes, _usual_is_a_class(coding)]
     labels = Labels(tuple(f"value {number}" for number in numbers))
     note = (
         f"The labels have no names, and the masks no ids from 0 on: they are called by the numbers seen {where}. Name "
         f"them: labels={{{numbers[0]}: 'sky', …}}."
     )
     return labels, Coding(labels, wishes.ignore, values={n: i for i, n in enumerate(numbers)}), [note]
+
+
+def _numbers(seen: Look, reduce: bool, wishes: Wishes) -> list[int]:
+    """The numbers that are classes. What usually counts nowhere is one too where the ids go on above it."""
+    nothing = {0} if reduce else set[int]()
+    if wishes.ignore == (IGNORE,):
+        wide = sorted(seen.numbers - {ignore_of(IGNORE + 1)} - nothing)
+        if wide and IGNORE < wide[-1] < 2 * len(wide):
+            return wide
+    return sorted(seen.numbers - set(wishes.ignore) - nothing)
+
+
+def _usual_is_a_class(coding: Coding) -> str:
+    name, (ignore,) = coding.labels.names[IGNORE - coding.reduce], coding.ignore
+    return (
+        f"{IGNORE} in the masks is {name!r}, as there are {len(coding.labels):,} labels; {ignore} counts nowhere. If "
+        f"{IGNORE} counts nowhere too, say ignore=[{IGNORE}, {ignore}]."
+    )
 
 
 _PALETTES_DIFFER = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lumora.data.labels import IGNORE, Colour, Labels, listed
+from lumora.data.labels import IGNORE, Colour, Labels, ignore_of, listed
 from lumora.errors import MaskError
 
 if TYPE_CHECKING:
@@ -31,13 +31,17 @@ class Coding:
 
     labels: Labels
     ignore: tuple[int, ...] = (IGNORE,)
-    """Numbers that count nowhere."""
+    """Numbers that count nowhere. `IGNORE` alone means `Labels.ignore` where it is the number of a class itself."""
     reduce: bool = False
     """Whether 0 counts nowhere and every other number is one more than the class's id, as in ADE20K."""
     values: Mapping[int, int] | None = None
     """The id of each number in the files, where these are not the ids."""
     colours: Mapping[Colour, int] | None = None
     """The id of each colour in the files."""
+
+    def __post_init__(self) -> None:
+        if self.ignore == (IGNORE,) and self.values is None:
+            object.__setattr__(self, "ignore", (ignore_of(len(self.labels) + self.reduce),))
 
     def ids_of_numbers(self, numbers: Array, name: str) -> Array:
         """The ids of an array (H, W) of numbers; `name` is for messages."""

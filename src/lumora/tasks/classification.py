@@ -18,6 +18,8 @@ from lumora.tasks.metrics import ClassificationMetrics, Metrics, MultiLabelMetri
 
 _SURE = 20.0
 """A logit that leaves no doubt."""
+_UNKNOWN = -1
+"""The id of a label that is not known."""
 _DRAWN = 3
 """Labels that are written under a picture."""
 
@@ -53,10 +55,19 @@ class Classification(Task[LabelPrediction]):
         return torch.tensor(sample.target)
 
     def loss(self, outputs: Any, targets: Tensor) -> Tensor:
-        """Cross entropy with class ids (N,), or with shares of the classes (N, K) as Mixup makes them."""
-        logits = logits_of(outputs)
-        weights = None if self.class_weights is None else logits.new_tensor(self.class_weights, dtype=torch.float32)
-        return F.cross_entropy(logits.float(), targets, weights, label_smoothing=self.label_smoothing)
+        """Cross entropy with class ids (N,), or with shares of the classes (N, K) as Mixup makes them.
+
+        Negative ids are not known and count nowhere.
+        """
+        logits = logits_of(outputs).float()
+        weights = None if self.class_weights is None else logits.new_tensor(self.class_weights)
+        if targets.is_floating_point():
+            return F.cross_entropy(logits, targets, weights, label_smoothing=self.label_smoothing)
+        known = targets >= 0
+        ids = torch.where(known, targets.long(), _UNKNOWN)
+        smoothing = self.label_smoothing
+        loss = F.cross_entropy(logits, ids, weights, ignore_index=_UNKNOWN, label_smoothing=smoothing)
+        return torch.where(known.any(), loss, 0.0)  # the mean of none would be NaN
 
     def new_metrics(self) -> Metrics:
         """Accuracy, top-5 accuracy, macro-F1, calibration error."""

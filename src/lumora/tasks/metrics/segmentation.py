@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from lumora.data.labels import ignore_of
 from lumora.errors import MetricError
 from lumora.ops.upsampled import upsampled_argmax
 from lumora.tasks.metrics.base import Metrics, Scores
@@ -21,16 +22,18 @@ CSURKA = 0.0075
 class SegmentationMetrics(Metrics):
     """Mean IoU, mean and overall accuracy; IoU and accuracy of each class; boundary F-score if asked for.
 
-    Labels that equal `ignore` count nowhere, whatever was predicted there. Classes that occur neither in labels nor in
-    predictions are left out of means. `boundary` is the tolerance of the boundary F-score as a share of the picture's
-    diagonal (usually `CSURKA`); it takes about as long as all the rest, so it is not computed unless given.
+    Labels that equal `ignore` count nowhere, whatever was predicted there; if it is not given, it is `Labels.ignore` of
+    as many labels. Classes that occur neither in labels nor in predictions are left out of means. `boundary` is the
+    tolerance of the boundary F-score as a share of the picture's diagonal (usually `CSURKA`); it takes about as long as
+    all the rest, so it is not computed unless given.
     """
 
     main: ClassVar[str] = "mean_iou"
     logs_classes: ClassVar[bool] = True
 
-    def __init__(self, names: Sequence[str], ignore: int = 255, boundary: float | None = None) -> None:
+    def __init__(self, names: Sequence[str], ignore: int | None = None, boundary: float | None = None) -> None:
         self.names = tuple(names)
+        ignore = ignore_of(len(names)) if ignore is None else ignore
         self._confusion = Confusion(len(names), ignore)
         self._boundaries = None if boundary is None else Boundaries(len(names), ignore, boundary)
 

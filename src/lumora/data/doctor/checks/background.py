@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined
 from lumora.data.doctor.report import Finding, counted
+from lumora.data.labels import IGNORE
 
 _MUCH = 0.2
 """The part of a mask from which a value may be its background."""
@@ -20,7 +21,8 @@ def background(examined: Examined) -> Iterator[Finding]:
         return
     if coding.values is None and not coding.reduce:
         yield from _starting_at_one(examined)
-    yield from _two_backgrounds(examined)
+    if coding.values is not None or len(coding.labels) + coding.reduce <= IGNORE:  # else 255 is a class
+        yield from _two_backgrounds(examined)
     yield from _two_foregrounds(examined)
 
 
