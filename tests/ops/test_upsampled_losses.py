@@ -93,7 +93,7 @@ def test_cross_entropy_and_dice__gradcheck():
     )
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.int32, torch.int64])
 @pytest.mark.parametrize("ignore_index", [255, 0, 3])
 def test_losses__take_any_integer_type_and_ignored_id(dtype, ignore_index):
     logits, target = case((4, 4), (9, 9), 5, ignored=0.0)
@@ -182,6 +182,86 @@ def test_cross_entropy__a_scaled_loss_keeps_gradients_that_half_precision_would_
     torch.testing.assert_close(logits.grad[0, 0].float(), torch.full((2, 2), 0.5e-9 * 2**16), rtol=1e-2, atol=0)
 
 
+@pytest.mark.parametrize("everywhere", [True, False], ids=["everywhere", "in one pixel"])
+def test_losses__a_class_that_is_ruled_out_is_none(everywhere):
+    # torch.nn.functional.interpolate itself gives NaN there: minus infinity times a weight of zero.
+    logits, target = case((5, 6), (17, 23), 4)
+    target = torch.where(target == 3, 255, target)
+    ruled_out = logits.detach().clone()
+    if everywhere:
+        ruled_out[:, 3] = -torch.inf
+    else:
+        ruled_out[1, 3, 2, 2] = -torch.inf
+    nearly = ruled_out.clamp(min=-1e30).requires_grad_()
+    ruled_out.requires_grad_()
+    ours = upsampled_cross_entropy_and_dice(ruled_out, target)
+    plain = [plain_cross_entropy(nearly, target), plain_dice(nearly, target)]
+    gradients = [torch.autograd.grad(sum(losses), x) for losses, x in ((ours, ruled_out), (plain, nearly))]
+    for got, expected in zip((*ours, *gradients[0]), (*plain, *gradients[1]), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_cross_entropy__logits_as_far_apart_as_32_bits_go():
+    logits = torch.tensor([[[[3e38, -3e38]], [[-3e38, 3e38]]]])
+    target = torch.tensor([[[0, 0, 1, 1]]])
+    assert upsampled_cross_entropy(logits, target) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_losses__are_in_32_bits_whatever_type_torch_makes_by_default(dtype):
+    logits, target = case((4, 4), (9, 9), 3)
+    logits = logits.detach().float().requires_grad_()
+    expected = upsampled_cross_entropy_and_dice(logits, target)
+    torch.set_default_dtype(dtype)
+    try:
+        losses = [upsampled_cross_entropy(logits, target), *upsampled_cross_entropy_and_dice(logits, target)]
+        sum(losses).backward()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for got, value in zip(losses, (expected[0], *expected), strict=True):
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got, value)
+
+
+SETTINGS = {
+    "plain": {},
+    "weighted": {"weight": torch.tensor([0.0, 1.0, 2.0, 0.5], dtype=torch.float64), "label_smoothing": 0.2},
+}
+
+
+@pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
+def test_losses__inside_functional_transforms_are_the_same(options):
+    logits, target = case((4, 5), (11, 9), 4)
+
+    def both(x):
+        return sum(upsampled_cross_entropy_and_dice(x, target, **options))
+
+    def summed(x):
+        return upsampled_cross_entropy(x, target, reduction="sum", **options)
+
+    for loss in (both, summed):
+        (expected,) = torch.autograd.grad(loss(logits), logits)
+        found, value = torch.func.grad_and_value(loss)(logits.detach())
+        torch.testing.assert_close(value, loss(logits), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+        along = torch.ones_like(expected).cumsum(3)
+        _, slope = torch.func.jvp(loss, (logits.detach(),), (along,))
+        torch.testing.assert_close(slope, (expected * along).sum(), rtol=1e-10, atol=1e-10)
+
+
+def test_losses__inside_vmap_are_those_of_each_sample():
+    logits, target = case((4, 5), (11, 9), 4, batch=3)
+    target[2] = 255
+
+    def loss(x, t):
+        return sum(upsampled_cross_entropy_and_dice(x[None], t[None]))
+
+    found = torch.func.vmap(torch.func.grad(loss))(logits.detach(), target)
+    for one, x, t in zip(found, logits, target, strict=True):
+        (expected,) = torch.autograd.grad(loss(x, t), x)
+        torch.testing.assert_close(one, expected, rtol=1e-10, atol=1e-10)
+
+
 def test_losses__under_autocast_are_the_same():
     logits, target = case((8, 8), (32, 32), 20)
     logits = logits.detach().float().requires_grad_()
@@ -245,6 +325,7 @@ def test_cross_entropy__names_nothing_but_a_number_when_logits_are_not_finite():
         ({"target": torch.arange(10, 74).view(1, 8, 8)}, r"ids 10, 11, 12, 13, 14, \.\.\."),
         ({"target": torch.full((1, 8, 8), -1)}, "ids -1"),
         ({"weight": torch.ones(4)}, "expected one for each of 3 classes"),
+        ({"weight": torch.ones(3, requires_grad=True)}, r"pass weight\.detach\(\)"),
         ({"label_smoothing": 1.5}, "between 0 and 1"),
     ],
 )

@@ -84,6 +84,20 @@ def test_probabilities__of_huge_logits_are_finite():
     torch.testing.assert_close(upsampled_confidence(logits, (1, 9))[1], expected.amax(1))
 
 
+@pytest.mark.parametrize("make", [noise, areas])
+@pytest.mark.parametrize("bound", [-torch.inf, torch.inf], ids=["out", "in"])
+def test_predictions__a_class_is_ruled_out_or_in(make, bound):
+    # torch.nn.functional.interpolate itself gives NaN there: infinity times a weight of zero.
+    logits = make((7, 9), 5)
+    logits[:, 2] = bound
+    expected = full_size(logits.clamp(-1e30, 1e30), (30, 31))
+    assert torch.equal(upsampled_argmax(logits, (30, 31)), expected.argmax(1))
+    torch.testing.assert_close(upsampled_probabilities(logits, (30, 31)), expected.softmax(1), rtol=1e-10, atol=1e-10)
+    ids, probability = upsampled_confidence(logits, (30, 31))
+    assert torch.equal(ids, expected.argmax(1))
+    torch.testing.assert_close(probability, expected.softmax(1).amax(1), rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
 def test_argmax__comes_in_the_type_asked_for(dtype):
     logits = areas((9, 9), 5)
@@ -128,6 +142,8 @@ def test_predictions__of_no_pictures():
         (lambda: upsampled_argmax(torch.zeros(3, 4, 4), (8, 8)), r"logits are \(3, 4, 4\)"),
         (lambda: upsampled_argmax(torch.zeros(1, 0, 4, 4), (8, 8)), "none of the last three zero"),
         (lambda: upsampled_confidence(torch.zeros(1, 3, 4, 4), (8,)), r"size is \(8,\)"),
+        (lambda: upsampled_argmax(torch.zeros(1, 257, 1, 1), (8, 8), dtype=torch.uint8), "the ids of 257 classes"),
+        (lambda: upsampled_confidence(torch.zeros(1, 129, 1, 1), (8, 8), dtype=torch.int8), "take torch.int64"),
         (lambda: upsampled_probabilities(torch.zeros(1, 3, 4, 4), (0, 8)), "each at least 1"),
         (lambda: upsampled_probabilities(torch.zeros(1, 3, 4, 4), (8, 8), classes=[1, 3]), r"no classes \[3\]"),
     ],

@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lumora.errors import InputError
-from lumora.ops.upsampled.tiles import Tile, Tiles, rows_first
+from lumora.ops.upsampled import plain
+from lumora.ops.upsampled.tiles import Tile, Tiles, finite, rows_first, working_dtype
 
 # In 32 bits exp(z) is a normal number down to z = -87. A pixel's largest interpolated logit lies above -3/4 of the
 # range of the (shifted) small logits: the nearest of the four small pixels has at least a quarter of the weight.
@@ -52,7 +53,7 @@ def upsampled_cross_entropy(
         reduction: "mean" over the pixels that count (by their weights), or "sum".
 
     Costs: beside the logits one gradient of their size and one tile. The gradient is formed in the forward pass; the
-    loss cannot be differentiated twice.
+    loss cannot be differentiated twice. Inside `torch.func`'s transforms it can, and holds full-size logits.
 
     >>> logits = torch.zeros(1, 4, 2, 2)
     >>> target = torch.tensor([[[0, 1, 2], [3, 255, 255], [0, 0, 0]]])
@@ -64,6 +65,8 @@ def upsampled_cross_entropy(
     options = _checked(logits, target, ignore_index, weight, label_smoothing)
     if not target.numel():
         return _nothing(logits)
+    if plain.is_needed():
+        return plain.cross_entropy(logits, target, weight, ignore_index, label_smoothing, reduction == "mean")
     wants_gradient = torch.is_grad_enabled() and logits.requires_grad
     with torch.autocast(logits.device.type, enabled=False):
         loss: Tensor = _CrossEntropy.apply(logits, target, weight, options, reduction == "mean", wants_gradient)  # type: ignore[assignment]
@@ -95,6 +98,9 @@ def upsampled_cross_entropy_and_dice(
     options = _checked(logits, target, ignore_index, weight, label_smoothing)
     if not target.numel():
         return _nothing(logits), _nothing(logits)
+    if plain.is_needed():
+        entropy = plain.cross_entropy(logits, target, weight, ignore_index, label_smoothing, mean=True)
+        return entropy, plain.dice(logits, target, ignore_index, smooth)
     with torch.autocast(logits.device.type, enabled=False):
         both: tuple[Tensor, Tensor] = _CrossEntropyAndDice.apply(logits, target, weight, options, smooth)  # type: ignore[assignment]
     return both
@@ -123,22 +129,26 @@ def _checked(
         raise InputError(f"logits are {tuple(logits.shape)}; there must be at least one class and one pixel.")
     if weight is not None and weight.shape != logits.shape[1:2]:
         raise InputError(f"weight is {tuple(weight.shape)}; expected one for each of {logits.shape[1]} classes.")
+    if weight is not None and weight.requires_grad:
+        raise InputError("weight requires a gradient, which these losses do not give; pass weight.detach().")
     if not 0 <= label_smoothing <= 1:
         raise InputError(f"label_smoothing is {label_smoothing}; it must lie between 0 and 1.")
     # Elsewhere the question would wait for the device; there the look-up itself fails.
-    if target.device.type == "cpu" and not torch.compiler.is_compiling():
+    if target.device.type == "cpu" and not torch.compiler.is_compiling() and not plain.is_needed():
         _check_ids(target, logits.shape[1], ignore_index)
     return _Options(ignore_index, float(label_smoothing))
 
 
 def _nothing(logits: Tensor) -> Tensor:
     """A loss of zero whose gradient is zero, for a target without a pixel."""
-    return (logits.to(torch.promote_types(logits.dtype, torch.float32)) * 0).sum()
+    return (logits.to(working_dtype(logits)) * 0).sum()
 
 
 def _check_ids(target: Tensor, classes: int, ignore_index: int) -> None:
     if not target.numel():
         return
+    if target.dtype in (torch.uint16, torch.uint32, torch.uint64):  # in which torch searches for nothing
+        target = target.long()
     least, most = (int(value) for value in target.aminmax())
     if least >= 0 and most < classes:
         return
@@ -177,7 +187,7 @@ class _Sweep:
 
     def __init__(self, logits: Tensor, target: Tensor, weight: Tensor | None, options: _Options) -> None:
         self.low = rows_first(logits)
-        self.low = self.low - self.low.amax(1, keepdim=True)
+        self.low = finite(self.low - self.low.amax(1, keepdim=True))
         self.tiles = Tiles(logits.shape[1:], target.shape, len(logits), self.low)
         self.target, self.weight, self.options = target, weight, options
         self.loss = self.weighed = self.low.new_zeros(())
@@ -249,7 +259,7 @@ def _inverse(value: Tensor) -> Tensor:
 
 def _sweeps(logits: Tensor, target: Tensor, weight: Tensor | None, options: _Options) -> Iterator[_Sweep]:
     """A sweep for each picture, in 32 bits at least."""
-    dtype = torch.promote_types(logits.dtype, torch.float32)
+    dtype = working_dtype(logits)
     weight = None if weight is None else weight.to(logits.device, dtype)
     for picture, ids in zip(logits, target, strict=True):
         yield _Sweep(picture.to(dtype), ids, weight, options)
@@ -267,7 +277,7 @@ class _CrossEntropy(torch.autograd.Function):
         wants_gradient: bool,
     ) -> Tensor:
         gradients: list[Tensor] = []
-        loss = weighed = torch.zeros((), device=logits.device)
+        loss = weighed = torch.zeros((), device=logits.device, dtype=working_dtype(logits))
         for sweep in _sweeps(logits, target, weight, options):
             if wants_gradient:
                 gradients.append(sweep.gradient(partial(_cross_entropy_gradient, sweep)))
@@ -300,17 +310,17 @@ class _CrossEntropyAndDice(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, target: Tensor, weight: Tensor | None, options: _Options, smooth: float
     ) -> tuple[Tensor, Tensor]:
-        loss = weighed = torch.zeros((), device=logits.device)
+        loss = weighed = torch.zeros((), device=logits.device, dtype=working_dtype(logits))
         # For each class: its probability summed over all pixels and over its own, and how many pixels are its own.
-        predicted, hit, own = torch.zeros(3, logits.shape[1], device=logits.device)
+        predicted, hit, own = torch.zeros(3, logits.shape[1], device=logits.device, dtype=loss.dtype)
         for sweep in _sweeps(logits, target, weight, options):
             for tile, z in sweep.tiles.of(sweep.low):
                 softmax = sweep.softmax(tile, z)
                 shares = softmax.exponentials.mul_((softmax.counts / softmax.total)[:, None])
                 predicted = predicted + shares.sum((0, 2))
                 index, counts = softmax.ids.flatten(), softmax.counts.flatten()
-                hit = hit.to(z.dtype).index_add(0, index, softmax.probability.flatten() * counts)
-                own = own.to(z.dtype).index_add(0, index, counts)
+                hit = hit.index_add(0, index, softmax.probability.flatten() * counts)
+                own = own.index_add(0, index, counts)
             loss, weighed = loss + sweep.loss, weighed + sweep.weighed
         present = (own > 0).to(loss.dtype)
         present = present * _inverse(present.sum())

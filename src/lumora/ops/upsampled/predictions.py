@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lumora.errors import InputError
-from lumora.ops.upsampled.tiles import Tiles, lower_neighbours, rows_first
+from lumora.ops.upsampled.tiles import Tiles, finite, lower_neighbours, rows_first, working_dtype
 
 # Pixel by pixel costs about twice as much for a pixel as whole tiles do.
 _WORTH_SINGLING_OUT = 0.4
@@ -45,9 +45,10 @@ def upsampled_argmax(logits: Tensor, size: Sequence[int], *, dtype: torch.dtype 
     tensor([[[0, 0, 1, 1]]])
     """
     height, width = _checked(logits, size)
+    _check_ids_fit(logits.shape[1], dtype)
     out = torch.empty(len(logits), height, width, dtype=dtype, device=logits.device)
     for picture, ids in zip(logits, out, strict=True):
-        low = rows_first(picture.to(_working_dtype(logits)))
+        low = rows_first(finite(picture.to(working_dtype(logits))))
         if torch.compiler.is_compiling() or not _fill_settled(low, ids):
             for tile, z in Tiles(picture.shape[1:], ids.shape, len(picture), low).of(low):
                 ids[tile.place] = z.max(1).indices  # much faster than argmax along a dimension that is not the last
@@ -65,10 +66,11 @@ def upsampled_confidence(
     tensor([0.2500])
     """
     height, width = _checked(logits, size)
+    _check_ids_fit(logits.shape[1], dtype)
     ids = torch.empty(len(logits), height, width, dtype=dtype, device=logits.device)
-    probability = torch.empty(ids.shape, dtype=_working_dtype(logits), device=logits.device)
+    probability = torch.empty(ids.shape, dtype=working_dtype(logits), device=logits.device)
     for i, picture in enumerate(logits):
-        low = rows_first(picture.to(probability.dtype))
+        low = rows_first(finite(picture.to(probability.dtype)))
         for tile, z in Tiles(picture.shape[1:], ids.shape[1:], len(picture), low).of(low):
             peak, ids[i][tile.place] = z.max(1)
             probability[i][tile.place] = 1 / z.sub_(peak[:, None]).exp_().sum(1)
@@ -90,7 +92,7 @@ def upsampled_probabilities(logits: Tensor, size: Sequence[int], classes: Sequen
         raise InputError(f"There are no classes {unknown}; the logits have the classes 0 to {n - 1}.")
     wanted = slice(None) if classes is None else torch.tensor(classes, dtype=torch.long, device=logits.device)
     count = n if classes is None else len(classes)
-    out = torch.empty(len(logits), count, height, width, dtype=_working_dtype(logits), device=logits.device)
+    out = torch.empty(len(logits), count, height, width, dtype=working_dtype(logits), device=logits.device)
     for tile in upsampled_probability_tiles(logits, (height, width)):
         out[tile.picture, :, tile.rows, tile.columns] = tile.probabilities[wanted]
     return out
@@ -108,7 +110,7 @@ def upsampled_probability_tiles(logits: Tensor, size: Sequence[int]) -> Iterator
     """
     height, width = _checked(logits, size)
     for i, picture in enumerate(logits):
-        low = rows_first(picture.to(_working_dtype(logits)))
+        low = rows_first(finite(picture.to(working_dtype(logits))))
         for tile, z in Tiles(picture.shape[1:], (height, width), len(picture), low).of(low):
             z = z.sub_(z.amax(1, keepdim=True)).exp_()
             yield ProbabilityTile(i, *tile.place, z.div_(z.sum(1, keepdim=True)).transpose(0, 1))
@@ -125,8 +127,9 @@ def _checked(logits: Tensor, size: Sequence[int]) -> tuple[int, int]:
     return int(size[0]), int(size[1])
 
 
-def _working_dtype(logits: Tensor) -> torch.dtype:
-    return torch.promote_types(logits.dtype, torch.float32)
+def _check_ids_fit(classes: int, dtype: torch.dtype) -> None:
+    if not dtype.is_floating_point and classes - 1 > torch.iinfo(dtype).max:
+        raise InputError(f"dtype is {dtype}, which cannot hold the ids of {classes} classes; take torch.int64.")
 
 
 def _fill_settled(low: Tensor, ids: Tensor) -> bool:

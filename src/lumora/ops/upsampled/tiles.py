@@ -130,6 +130,17 @@ def rows_first(logits: Tensor) -> Tensor:
     return logits.permute(1, 0, 2).contiguous()
 
 
+def working_dtype(logits: Tensor) -> torch.dtype:
+    """The type in which logits are computed: 32 bits at least."""
+    return torch.promote_types(logits.dtype, torch.float32)
+
+
+def finite(maps: Tensor) -> Tensor:
+    """Infinite logits as the largest ones: what rules a class out must not meet a weight of zero, which gives NaN."""
+    largest = torch.finfo(maps.dtype).max / 2
+    return maps.clamp(-largest, largest)
+
+
 def _widened(low: Tensor, columns: Band) -> Tensor:
     return low[..., columns.inputs] @ columns.weights.t()  # (rows, classes, columns of the band)
 
