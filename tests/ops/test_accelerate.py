@@ -4,9 +4,11 @@ import pickle
 
 import pytest
 import torch
+import torch.distributed as dist
 from tests.ops import tiny
 from torch import nn
 
+from lumora.errors import InputError
 from lumora.ops import accelerate
 from lumora.ops.swap import is_swapped, swap, swap_back
 
@@ -168,6 +170,45 @@ def test_accelerate__verify_reaches_adapters_in_the_head():
     model = tiny.adapted(tiny.segformer(), target_modules=["linear_fuse", "proj", "q_proj"])
     accelerate(model)
     assert model.verify(pixel_values=tiny.pictures())
+
+
+@pytest.mark.parametrize(("build", "size"), [(tiny.segformer, 64), (tiny.vit, 16)])
+def test_accelerate__a_hook_on_all_modules_sees_what_it_saw_before(build, size):
+    model = build().eval()
+    seen = []
+
+    def look(module, _inputs, output):
+        seen.append((type(module).__name__, output.shape if isinstance(output, torch.Tensor) else None))
+
+    with nn.modules.module.register_module_forward_hook(look):
+        model(tiny.pictures(size, size))
+        expected = seen.copy()
+        seen.clear()
+        accelerate(model)
+        model(tiny.pictures(size, size))
+    assert seen == expected
+
+
+@pytest.fixture
+def one_process():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield dist.device_mesh.init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize(("build", "size"), [(tiny.segformer, 64), (tiny.vit, 16)])
+def test_accelerate__a_model_that_is_sharded_as_a_whole_gives_the_same(build, size, one_process):
+    from torch.distributed.fsdp import fully_shard
+
+    model = build().float().eval()
+    pixels = tiny.pictures(size, size).float()
+    expected = model(pixels).logits
+    acceleration = accelerate(model)
+    fully_shard(model, mesh=one_process)
+    torch.testing.assert_close(model(pixels).logits, expected)
+    with pytest.raises(InputError, match=r"the model: given another class .* Call undo\(\) before"):
+        acceleration.undo()
+    assert acceleration.changes
 
 
 def test_swap__is_seen_by_hooks_as_the_module_itself():

@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from lumora.errors import InputError
 from lumora.ops import segformer, vit
-from lumora.ops.swap import is_swapped, plain_class, swap, swap_back
+from lumora.ops.swap import is_covered, is_swapped, plain_class, swap, swap_back
 
 _HEAD = "runs the fusing convolution before the upsampling; folds the batch norm in evaluation"
 _LOSS = "computes the loss in tiles, without full-size logits"
@@ -37,6 +38,11 @@ class Accelerated:
 
     def undo(self) -> None:
         """Give every module of the model its own forward pass again, copies made since then too."""
+        if covered := [path or "the model" for path, module in self.model.named_modules() if is_covered(module)]:
+            raise InputError(
+                f"{', '.join(covered)}: given another class since then, by fully_shard() for instance, so what was "
+                "changed cannot be taken back any more. Call undo() before."
+            )
         for module in self.model.modules():
             if is_swapped(module):
                 swap_back(module)

@@ -12,6 +12,7 @@ from functools import cache, partial, wraps
 from typing import Any
 
 from torch import nn
+from torch.nn.modules import module as of_all_modules
 
 Forward = Callable[..., Any]
 """Called with the module, the plain forward pass bound to it, and the arguments."""
@@ -27,14 +28,19 @@ def is_swapped(module: nn.Module) -> bool:
     return "plain_class" in vars(type(module))
 
 
+def is_covered(module: nn.Module) -> bool:
+    """Whether somebody made a class of the one that the module got by `swap`, as sharding does."""
+    return hasattr(type(module), "plain_class") and not is_swapped(module)
+
+
 def swap_back(module: nn.Module) -> None:
     """Give a module its own forward pass again."""
     module.__class__ = plain_class(module)
 
 
 def plain_class(module: nn.Module) -> type[nn.Module]:
-    """The class that the module had, or has."""
-    return vars(type(module)).get("plain_class", type(module))
+    """The class that the module had, or has; also where sharding has put a class of its own over it."""
+    return getattr(type(module), "plain_class", type(module))
 
 
 @cache
@@ -72,9 +78,11 @@ def _empty(plain: type[nn.Module], forward: Forward, call: Forward | None) -> nn
 def has_hooks(module: nn.Module, *, besides: str | None = None) -> bool:
     """Whether someone watches what this module is called with or gives, other than hooks of the library `besides`.
 
-    A function put over this one module's `forward` counts too: weights that are fetched only when a layer runs
-    (offloading) are fetched by such a function.
+    Hooks on all modules count, too, and so does a function put over this one module's `forward`: weights that are
+    fetched only when a layer runs (offloading) are fetched by such a function.
     """
+    if of_all_modules._has_any_global_hook():
+        return True
     hooks = (
         *module._forward_hooks.values(),
         *module._forward_pre_hooks.values(),

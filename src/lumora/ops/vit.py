@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lumora.ops.swap import has_hooks
+from lumora.ops.swap import has_hooks, plain_class
 
 # Classifier -> how many tokens in front its head reads.
 TOKENS_READ = {
@@ -51,7 +51,7 @@ def class_token_classifier(model: Any, plain: Callable[..., Any], *args: Any, **
     """
     if len(args) > 2 or _reads_more(model, kwargs):
         return plain(*args, **kwargs)
-    with _only_first(backbone(model).layers[-1], TOKENS_READ[type(model).__name__]):
+    with _only_first(backbone(model).layers[-1], TOKENS_READ[plain_class(model).__name__]):
         return plain(*args, **kwargs)
 
 
