@@ -82,6 +82,13 @@ def test_draw__picture_mask_and_legend():
     assert drawn.shape[1] == 60 and drawn.shape[2] > 80
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32, torch.int64])
+def test_self_test__takes_masks_of_any_type_whatever_the_number_of_classes(dtype):
+    labels = torch.zeros(1, 8, 8)
+    labels[..., 4:] = 200
+    self_test(Segmentation(Labels(tuple(f"class {i}" for i in range(300)))), [{"labels": labels.to(dtype)}])
+
+
 @pytest.mark.parametrize("sizes", [[(8, 12), (8, 12)], [(8, 12), (9, 9)], [(1, 1)]])
 def test_self_test__a_right_evaluation_passes(sizes):
     batches = []

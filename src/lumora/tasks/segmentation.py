@@ -93,15 +93,16 @@ class Segmentation(Task[MaskPrediction]):
 
     def logits_of(self, answers: Tensor) -> Tensor:
         """The logits of a model that gives these masks (N, H, W) and is sure of them; where they are no class, any."""
-        classes = len(self.labels)
-        ids = torch.where((answers >= 0) & (answers < classes), answers, 0).long()
+        classes, answers = len(self.labels), answers.long()
+        ids = torch.where((answers >= 0) & (answers < classes), answers, 0)
         logits = torch.zeros(len(ids), classes, *ids.shape[1:], device=ids.device)
         return logits.scatter_(1, ids[:, None], _SURE)
 
     def constants(self, targets: Tensor) -> list[Constant]:
         """Those that see only the first, the last, or the most frequent of the classes that occur."""
+        targets = targets.long()
         counting = targets[(targets >= 0) & (targets < len(self.labels)) & (targets != self.labels.ignore)]
-        counts = torch.bincount(counting.long(), minlength=len(self.labels)).tolist()
+        counts = torch.bincount(counting, minlength=len(self.labels)).tolist()
         present = [i for i, count in enumerate(counts) if count]
         if not present:
             return []
@@ -110,7 +111,7 @@ class Segmentation(Task[MaskPrediction]):
 
     def _always(self, answer: int, share: float, present: int) -> Constant:
         def logits_for(targets: Tensor) -> Tensor:
-            return self.logits_of(torch.full_like(targets[:, ::_STRIDE, ::_STRIDE], answer))
+            return self.logits_of(torch.full_like(targets[:, ::_STRIDE, ::_STRIDE], answer, dtype=torch.int64))
 
         return Constant(
             f"sees {self.labels.names[answer]!r} everywhere",
@@ -140,7 +141,7 @@ class Segmentation(Task[MaskPrediction]):
         )
 
     def _shifted(self, by: int) -> Callable[[Tensor], Tensor]:
-        return lambda masks: torch.where(masks == self.labels.ignore, masks, masks.long() + by)
+        return lambda masks: torch.where(masks.long() == self.labels.ignore, self.labels.ignore, masks.long() + by)
 
 
 def _exchanged(masks: Tensor) -> Tensor:

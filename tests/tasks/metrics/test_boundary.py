@@ -75,6 +75,15 @@ def test_boundary_f__many_classes():
     assert counter.scores() == [1.0] * 20
 
 
+@pytest.mark.parametrize(("classes", "ignore"), [(300, 255), (200, -100)])
+def test_boundary_f__masks_of_eight_bits_are_compared_as_numbers(classes, ignore):
+    labels = torch.zeros(20, 20, dtype=torch.uint8)
+    labels[:, 10:] = 156  # what -100 is in eight bits; 300 would be 44
+    counter = Boundaries(classes, ignore, 0.01)
+    counter.update(labels, labels)
+    assert counter.scores()[0] == counter.scores()[156] == 1
+
+
 def test_boundary_f__a_picture_of_one_class_has_no_outline():
     counter = Boundaries(2, 255, 0.01)
     counter.update(torch.zeros(8, 8), torch.zeros(8, 8))

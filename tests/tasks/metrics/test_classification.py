@@ -94,6 +94,28 @@ def test_classification__unlabelled_pictures_count_nowhere():
     assert with_gaps == streamed(ClassificationMetrics(NAMES), logits[::2], targets[::2]).compute()
 
 
+def test_classification__a_logit_that_is_no_number_is_a_sure_and_wrong_answer():
+    logits, targets = torch.zeros(1, 9), torch.tensor([3])
+    logits[0, 3] = torch.nan
+    scores = streamed(ClassificationMetrics(NAMES), logits, targets).compute()
+    assert (scores["accuracy"], scores["macro_f1"], scores["calibration_error"]) == (0, 0, 1)
+
+
+@pytest.mark.parametrize(("label", "right"), [(3, 1), (2, 0)])
+def test_classification__an_infinite_logit_is_a_sure_answer(label, right):
+    logits, targets = torch.full((1, 9), -torch.inf), torch.tensor([label])
+    logits[0, 3] = torch.inf
+    scores = streamed(ClassificationMetrics(NAMES), logits, targets).compute()
+    assert (scores["accuracy"], scores["macro_f1"], scores["calibration_error"]) == (right, right, 1 - right)
+
+
+def test_multi_label__a_logit_that_is_no_number_says_no_label():
+    logits, targets = torch.tensor([[torch.nan], [torch.nan]]), torch.tensor([[0], [1]])
+    scores = streamed(MultiLabelMetrics(NAMES[:1]), logits, targets).compute()
+    assert (scores["accuracy"], scores["macro_f1"], scores["auroc"]) == (0.5, 0, 0.5)
+    assert scores["calibration_error"] == 0.5
+
+
 def multi_label(count: int, classes: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     targets = (torch.rand(count, classes, generator=generator) < 0.3).long()

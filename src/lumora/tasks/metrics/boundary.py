@@ -29,10 +29,10 @@ class Boundaries(Counter):
 
     def update(self, predicted: Tensor, labels: Tensor) -> None:
         """Count one picture: class ids (H, W)."""
+        labels = labels.long()  # eight bits take -100 for 156
         ignored = (labels == self.ignore) | (labels < 0) | (labels >= self.counts.shape[1])
         # What is not labelled has no outline, wherever the prediction goes on there.
         predicted = torch.where(ignored, self.ignore, predicted.long())
-        labels = labels.long()
         said, meant = _outlines(predicted, ignored), _outlines(labels, ignored)
         reach = self.tolerance * (labels.shape[0] ** 2 + labels.shape[1] ** 2) ** 0.5
         precision, of_said = self._matched(said, meant, reach)

@@ -17,6 +17,7 @@ class Calibration(Counter):
     def update(self, confidence: Tensor, right: Tensor) -> None:
         """Count the confidences (N,) of answers and whether they were right."""
         bins = self.counts.shape[1]
+        confidence = confidence.nan_to_num(nan=1.0)  # an infinite logit is sure of itself
         # Bins are closed above, as they are usually drawn: (0, 1/15], (1/15, 2/15], ...
         bin_of = confidence.float().mul(bins).ceil().long().sub(1).clamp(0, bins - 1)
         self.counts[0].index_add_(0, bin_of, torch.ones_like(bin_of))

@@ -66,7 +66,7 @@ class ClassificationMetrics(Metrics):
         place = _place(logits, targets)
         self._answers.update(place)
         said, meant = (F.one_hot(ids, len(self.names)).bool() for ids in (logits.argmax(1), targets))
-        self._decisions.update(said, meant)
+        self._decisions.update(said & ~logits.isnan().any(1, keepdim=True), meant)
         self._calibration.update(logits.softmax(1).amax(1), place == 0)
 
     def scores(self) -> Scores:
