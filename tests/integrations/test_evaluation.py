@@ -63,6 +63,15 @@ def test_predict__still_gives_predictions(tmp_path):
 
 
 @pytest.mark.parametrize("in_batches", [False, True])
+def test_predict__counts_nothing_of_an_evaluation_before(tmp_path, in_batches):
+    model, few = Classifier(), Pictures(9)
+    ours = trainer(model, Pictures(22), TASK.new_metrics(), tmp_path, batch_eval_metrics=in_batches)
+    ours.evaluate()
+    expected = by_hand(model, few, TASK.new_metrics())
+    assert ours.predict(few).metrics["test_accuracy"] == expected["accuracy"]
+
+
+@pytest.mark.parametrize("in_batches", [False, True])
 @pytest.mark.parametrize("stock", [False, True])
 def test_metrics__work_in_the_stock_trainer_and_with_batch_eval_metrics(tmp_path, in_batches, stock):
     model, data = Classifier(), Pictures(9)

@@ -47,9 +47,10 @@ class StreamingTrainer(transformers.Trainer):
         metrics: Any = self.compute_metrics
         only_loss = self.args.prediction_loss_only if prediction_loss_only is None else prediction_loss_only
         arguments = (dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        if isinstance(metrics, Metrics):
+            metrics.reset()
         if not isinstance(metrics, Metrics) or only_loss or description == "Prediction":
             return super().evaluation_loop(*arguments)
-        metrics.reset()
         self._streamed = metrics.to(self.args.device)
         try:
             output = super().evaluation_loop(*arguments)
