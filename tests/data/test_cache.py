@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.data.pixels import counted, folder_of_pictures, same
+from tests.processes import in_a_process, reachable_folder
 
 from lumora.data import entries
 from lumora.data.cache import Cache
@@ -359,11 +360,12 @@ def test_cache__checks_once_what_was_written_before_the_machine_started(tmp_path
     assert len(checks) == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write anywhere")
-def test_cache__says_where_it_cannot_be(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(DataError, match="Choose another folder"):
-        Cache(tmp_path / "cache")
+@NEEDS_FORK
+def test_cache__says_where_it_cannot_be():
+    with reachable_folder() as folder:
+        answer = in_a_process(lambda: Cache(folder / "cache"), without_rights=True)
+    assert answer.startswith(f"DataError: Decoded pictures cannot be kept in {folder / 'cache'}: Permission denied.")
+    assert "Choose another folder" in answer
 
 
 def test_cache__says_what_is_wrong_with_its_place_or_budget(tmp_path):

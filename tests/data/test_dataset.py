@@ -3,18 +3,22 @@ import pickle
 
 import pytest
 import torch
+from PIL import Image
 from tests.data.pixels import folder_of_pictures, same
 from torch.utils.data import DataLoader
 
 from lumora.data.cache import Cache
-from lumora.data.content import InMemory
+from lumora.data.content import InFile, InMemory
 from lumora.data.dataset import Pictures
+from lumora.data.entries import Entry
 from lumora.data.reading import read_picture
 from lumora.data.sample import StoredSample
 from lumora.data.transforms import (
     ColourJitter,
     Compose,
+    Flip,
     RandomResizedCrop,
+    Resize,
     classification_eval,
     classification_train,
     generator_for,
@@ -95,6 +99,16 @@ def test_pictures__with_a_cache_are_the_same_as_without(tmp_path, transform):
         cached.set_epoch(epoch)
         for i in range(len(samples)):
             assert same(plain[i], cached[i])
+
+
+@pytest.mark.parametrize(("side", "kept"), [(40, (40, 40)), (56, (56, 56)), (57, (40, 40))])
+def test_pictures__are_kept_as_they_are_before_anything_is_drawn_within_twice_the_room(tmp_path, side, kept):
+    Image.new("RGB", (40, 40), "teal").save(tmp_path / "0.png")
+    cache = Cache(tmp_path / "cache")
+    steps = Compose((Resize((side, side)), Flip()))
+    pictures = Pictures([StoredSample("0.png", InFile(tmp_path / "0.png"), 0)], steps, cache=cache)
+    assert pictures[0]["pixel_values"].shape == (3, side, side)
+    assert cache.state().used == Entry(torch.zeros(3, *kept, dtype=torch.uint8), None, prepared=False).size
 
 
 def test_pictures__from_bytes_are_cached_by_their_bytes(tmp_path):

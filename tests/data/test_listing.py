@@ -3,6 +3,7 @@ import unicodedata
 
 import pytest
 from tests.data.making import put
+from tests.processes import in_a_process, reachable_folder
 
 from lumora.data.listing import Folder, contents_in_words, opened
 from lumora.data.split_names import split_folders, split_of
@@ -119,30 +120,11 @@ def test_folder_beside_the_splits__is_left_out_with_a_note(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_unreadable_folder__is_named_with_what_to_do(tmp_path):
-    """Root may read everything, so a child becomes somebody else."""
-    locked = tmp_path / "cats"
-    locked.mkdir()
-    locked.chmod(0)
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.owner() == "root" and str(parent).startswith("/tmp/"):
-            parent.chmod(0o755)
-    here, there = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            if os.geteuid() == 0:
-                os.setgid(65534)
-                os.setuid(65534)
-            _ = Folder(locked).files
-            said = "listed"
-        except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-        os.write(there, said.encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    os.close(there)
-    said = os.read(here, 10_000).decode()
-    locked.chmod(0o755)
+def test_unreadable_folder__is_named_with_what_to_do():
+    with reachable_folder() as folder:
+        locked = folder / "cats"
+        locked.mkdir()
+        locked.chmod(0)
+        said = in_a_process(lambda: Folder(locked).files, without_rights=True)
     assert said.startswith(f"UnreadableError: The folder {locked} cannot be listed: Permission denied.")
     assert "chmod +rx" in said

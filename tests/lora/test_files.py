@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shutil
 import signal
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +29,7 @@ from tests.lora.adapter_folders import (
     same,
     tensors_of,
 )
+from tests.processes import in_a_process, reachable_folder
 from torch import nn
 
 from lumora import LoraConfig, LumoraError, PeftConfig, PeftModel
@@ -227,24 +226,6 @@ def test_pickle__of_peft_loads_when_allowed(tmp_path: Path, new_format: bool) ->
 # --- saving that is cut short -----------------------------------------------------------------------------------------
 
 
-def in_a_process(work: Callable[[], object]) -> str:
-    """Run something in a forked process of its own; return how it ended: "done", or the error's name and message."""
-    reading, writing = os.pipe()
-    if (child := os.fork()) == 0:
-        try:
-            work()
-            answer = "done"
-        except BaseException as error:
-            answer = f"{type(error).__name__}: {error}"
-        os.write(writing, answer.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        answer = pipe.read().decode()
-    os.waitpid(child, 0)
-    return answer
-
-
 class Pause:
     """Stands in for a function: says that it was reached for the nth time, and then waits to be killed."""
 
@@ -326,11 +307,8 @@ def test_save__to_a_full_disk_says_so_and_keeps_the_old_adapter(folder: Path, ro
 
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
-    """A folder that every user can reach."""
-    folder = Path(tempfile.mkdtemp(prefix="lumora-test-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+    with reachable_folder() as folder:
+        yield folder
 
 
 def test_save__to_a_read_only_folder_says_so_and_keeps_the_old_adapter(public_folder: Path) -> None:
@@ -338,13 +316,7 @@ def test_save__to_a_read_only_folder_says_so_and_keeps_the_old_adapter(public_fo
     before = bytes_of(public_folder)
     public_folder.chmod(0o555)
     model = adapted(r=1)
-
-    def work() -> None:
-        if os.getuid() == 0:  # nothing is read-only for root
-            os.setuid(65534)
-        model.save_pretrained(public_folder)
-
-    answer = in_a_process(work)
+    answer = in_a_process(lambda: model.save_pretrained(public_folder), without_rights=True)
     assert answer.startswith("AdapterFileError") and "Permission denied" in answer and str(public_folder) in answer
     assert bytes_of(public_folder) == before
 
@@ -353,13 +325,7 @@ def test_load__of_an_unreadable_file_says_so(public_folder: Path) -> None:
     adapted().save_pretrained(public_folder)
     for name in (CONFIG, WEIGHTS):
         (public_folder / name).chmod(0o000)
-
-        def work() -> None:
-            if os.getuid() == 0:
-                os.setuid(65534)
-            PeftModel.from_pretrained(base(), public_folder)
-
-        answer = in_a_process(work)
+        answer = in_a_process(lambda: PeftModel.from_pretrained(base(), public_folder), without_rights=True)
         assert answer.startswith("AdapterFileError") and "Permission denied" in answer and name in answer
         (public_folder / name).chmod(0o644)
 

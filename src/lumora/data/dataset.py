@@ -33,7 +33,8 @@ class Pictures(Dataset[Item]):
         samples: for instance a split of a source.
         transform: what to do to each; see `lumora.data.transforms`.
         seed: of all that is random.
-        cache: keeps decoded pictures. What the transform does before it draws is kept as done if that is no larger.
+        cache: keeps decoded pictures. What the transform does before it draws is kept as done, unless that takes more
+            than twice the room.
         classes: how many there are; needed where samples have several labels.
     """
 
@@ -104,12 +105,12 @@ class Pictures(Dataset[Item]):
         return (entry.picture, entry.mask) if entry.prepared else self._fixed((entry.picture, entry.mask))
 
     def _entry(self, decoded: Pair) -> Entry:
-        """What to keep: the prepared sample unless the decoded one is smaller."""
+        """What to keep: the prepared sample, unless the decoded one takes less than half of its room."""
         whole = Entry(*decoded, prepared=False)
         if not all(is_known(step) for step in self._stages.fixed):
             return whole
         prepared = Entry(*self._fixed(decoded), prepared=True)
-        return prepared if can_hold(prepared.picture, prepared.mask) and prepared.size <= whole.size else whole
+        return prepared if can_hold(prepared.picture, prepared.mask) and prepared.size <= 2 * whole.size else whole
 
     def _fixed(self, decoded: Pair) -> Pair:
         picture, mask = decoded

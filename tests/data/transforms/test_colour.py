@@ -90,6 +90,14 @@ def test_changes__of_large_pictures_are_those_of_their_parts():
             assert torch.equal(changed(picture[:, part], [(change, amount)]), whole[:, part])
 
 
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_changes__of_large_pictures_are_torchvisions(interleaved):
+    picture = noise(500, 401)  # several blocks and a rest
+    theirs = F.adjust_contrast(picture.double() / 255, 1.3) * 255
+    given_picture = picture.permute(1, 2, 0).contiguous().permute(2, 0, 1) if interleaved else picture
+    assert (changed(given_picture, [(contrast, 1.3)]).double() - theirs).abs().max() <= 0.501
+
+
 def test_colour_jitter__draws_within_its_ranges_and_in_every_order():
     grey = torch.full((3, 4, 4), 100, dtype=torch.uint8)
     levels = [int(ColourJitter(brightness=0.5)(grey, None, generator_for(0, i, "a"))[0][0, 0, 0]) for i in range(500)]
