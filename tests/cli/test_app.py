@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -62,3 +63,25 @@ def test_main__failure_ends_with_1_and_one_message(lumora, monkeypatch, error, e
     monkeypatch.setattr(sys, "argv", ["lumora", "inspect", "x", "--debug"])
     with pytest.raises(type(error)):
         main()
+
+
+def test_main__a_warning_of_ours_is_a_note():
+    program = (
+        "import warnings\n"
+        "from lumora.cli import app, main\n"
+        "from lumora.errors import LumoraWarning\n"
+        "app.app = lambda: warnings.warn('The usual size is taken.', LumoraWarning)\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "note: The usual size is taken.\n")
+
+
+def test_main__letters_that_the_output_cannot_hold_end_nothing():
+    done = subprocess.run(
+        [sys.executable, "-c", "from lumora.cli import main; main()", "inspect", "torchvision/squeezenet1_1"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"64 ? 3 ? 3 ? 3" in done.stdout

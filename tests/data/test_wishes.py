@@ -45,8 +45,8 @@ def test_wishes__of_nothing_leave_all_to_the_data():
     ("argument", "kind", "said"),
     [
         ({"task": "detection"}, DataError, "task is 'detection'; it may be 'classification', 'multilabel'"),
-        ({"layout": "tabel"}, LayoutError, "There is no layout 'tabel'; did you mean 'table'"),
-        ({"layout": 3}, LayoutError, "There is no layout 3; There are 'saved'"),
+        ({"layout": "tabel"}, LayoutError, "There is no layout 'tabel'. Did you mean 'table'?"),
+        ({"layout": 3}, LayoutError, "There is no layout 3. There are 'saved'"),
         ({"labels": 3}, DataError, "labels is 3; give names in the order of their ids"),
         ({"labels": ["a", "a"]}, DataError, "'a' is there more than once"),
         ({"labels": "nowhere.txt"}, DataError, r"The labels in nowhere\.txt cannot be read"),

@@ -6,13 +6,15 @@ output, everything else to the standard error, and a traceback is shown with `--
 
 from __future__ import annotations
 
+import io
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, TextIO
 
 import typer
 
-from lumora.cli import doctor, inspect, sample
-from lumora.errors import LumoraError
+from lumora.cli import doctor, inspect, output, sample
+from lumora.errors import LumoraError, LumoraWarning
 
 app = typer.Typer(
     name="lumora",
@@ -45,10 +47,33 @@ def options(
     """Take the options that stand before a command."""
 
 
+def _write_what_the_terminal_can() -> None:
+    """Let a `?` stand for a letter that the standard output cannot hold, as in the locale C without UTF-8."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Tell a warning of ours as a note; those of others keep the place that they come from."""
+    if issubclass(category, LumoraWarning):
+        output.note(str(message))
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), end="", file=file or sys.stderr)
+
+
 def main() -> None:
     """Run the program and end it with 0, 1 or 2."""
     # Read before the commands are parsed, so that a failure to parse can be looked into as well.
     debug = "--debug" in sys.argv
+    _write_what_the_terminal_can()
+    warnings.showwarning = _show_warning
     try:
         app()
     except Exception as error:

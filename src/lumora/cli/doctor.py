@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 _HEADINGS = {
-    "error": ("Errors: they stop or spoil a training.", typer.colors.RED),
-    "warning": ("Warnings: often a mistake, or it makes a training worse.", typer.colors.YELLOW),
-    "note": ("Notes: to be known.", typer.colors.CYAN),
+    "error": ("Errors: they stop or spoil a training.", "red"),
+    "warning": ("Warnings: often a mistake, or it makes a training worse.", "yellow"),
+    "note": ("Notes: to be known.", "cyan"),
 }
 
 Data = Annotated[
@@ -41,14 +41,23 @@ Task = Annotated[
     Literal["classification", "multilabel", "segmentation"] | None,
     typer.Option("--task", help="What the data are for, if they leave a choice.", show_default=False),
 ]
-Layout = Annotated[str | None, typer.Option("--layout", help="How the data lie, if they look like several layouts.")]
+Layout = Annotated[
+    str | None,
+    typer.Option("--layout", metavar="NAME", help="How the data lie, if they look like several layouts."),
+]
 LabelNames = Annotated[
     str | None,
-    typer.Option("--labels", help="A file that lists the labels, voc, ade20k, or names with commas between them."),
+    typer.Option(
+        "--labels",
+        metavar="FILE|NAMES",
+        help="A file that lists the labels, voc, ade20k, or names with commas between them.",
+    ),
 ]
 Ignore = Annotated[
     list[int] | None,
-    typer.Option("--ignore", help="A number in masks that counts nowhere, 255 if not said; may be repeated."),
+    typer.Option(
+        "--ignore", metavar="N", help="A number in masks that counts nowhere, 255 if not said; may be repeated."
+    ),
 ]
 Reduce = Annotated[
     bool | None,
@@ -56,7 +65,9 @@ Reduce = Annotated[
         "--reduce-labels/--no-reduce-labels", help="Whether 0 in masks counts nowhere and 1 is the first class."
     ),
 ]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="How many to read with.", show_default=False)]
+Threads = Annotated[
+    int | None, typer.Option("--threads", metavar="N", min=1, help="How many to read with.", show_default=False)
+]
 
 
 def command(
@@ -71,7 +82,9 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Write JSON with every file, for machines.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Say what is wrong with data: every file is read, nothing is changed.
+    """Say what is wrong with data, and write a mended copy.
+
+    Every file is read, and nothing is changed: --fix writes elsewhere.
 
     Ends with 1 if there are errors; with --fix, if the copy has any.
     """
@@ -149,33 +162,28 @@ def _show(report: Report) -> None:
 def _show_findings(report: Report) -> None:
     for severity, (heading, colour) in _HEADINGS.items():
         findings = [finding for finding in report.findings if finding.severity == severity]
-        if not findings:
-            continue
-        typer.secho(f"\n{heading}", fg=colour, bold=True)
-        output.table(
-            ["kind", "found", "what to do", "files"],
-            [[each.kind, each.found, each.advice, _some(each.files)] for each in findings],
-        )
+        if findings:
+            output.heading(heading, colour)
+        for each in findings:
+            output.item(f"{each.kind}: {each.found}", [each.advice], _some(each.files))
     counts = {severity: sum(finding.severity == severity for finding in report.findings) for severity in _HEADINGS}
     words = ", ".join(f"{count} {severity}{'s' * (count != 1)}" for severity, count in counts.items() if count)
-    typer.echo(words or "Nothing is wrong.")
+    typer.echo(f"\n{words}" if words else "Nothing is wrong.")
 
 
-def _some(files: tuple[str, ...]) -> str:
+def _some(files: Sequence[str]) -> list[str]:
     more = [f"and {len(files) - _SHOWN:,} more (--json lists all)"] if len(files) > _SHOWN else []
-    return "\n".join([*files[:_SHOWN], *more])
+    return [*files[:_SHOWN], *more]
 
 
 def _show_repair(repaired: Repair) -> None:
-    typer.secho(f"\nRepaired copy in {repaired.out}", bold=True)
-    if repaired.changes:
-        alike: dict[tuple[str, str], list[str]] = {}
-        for each in repaired.changes:
-            alike.setdefault((each.kind, each.what), []).append(each.file)
-        output.table(
-            ["change", "what", "files"], [[kind, what, _some(tuple(files))] for (kind, what), files in alike.items()]
-        )
-    else:
+    output.heading(f"Repaired copy in {repaired.out}")
+    alike: dict[tuple[str, str], list[str]] = {}
+    for each in repaired.changes:
+        alike.setdefault((each.kind, each.what), []).append(each.file)
+    for (kind, what), files in alike.items():
+        output.item(f"{kind}: {what}", [], _some(files))
+    if not alike:
         typer.echo("Nothing had to be changed.")
-    typer.echo(f"The copy has {repaired.after.pictures:,} pictures. What is left in it:")
+    typer.echo(f"\nThe copy has {repaired.after.pictures:,} pictures. What is left in it:")
     _show_findings(repaired.after)

@@ -25,7 +25,9 @@ Name = Annotated[
         show_default=False,
     ),
 ]
-Rank = Annotated[int, typer.Option("--rank", min=1, help="The rank at which a model's cost is counted.")]
+Rank = Annotated[
+    int, typer.Option("--rank", metavar="N", min=1, max=65536, help="The rank at which a model's cost is counted.")
+]
 
 
 def command(

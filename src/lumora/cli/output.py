@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json as json_module
+import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +30,30 @@ def note(text: str) -> None:
     typer.echo(f"note: {text}", err=True)
 
 
+def heading(text: str, colour: str | None = None) -> None:
+    """Begin a part of a result; in colour where a person looks and `NO_COLOR` is not set."""
+    plain = bool(os.environ.get("NO_COLOR"))  # https://no-color.org
+    typer.echo("\n" + (text if plain else typer.style(text, fg=colour, bold=True)))
+
+
+def item(title: str, lines: Sequence[str] = (), entries: Sequence[str] = ()) -> None:
+    """Write one of several things, what is to be said of it, and a list; a terminal's width breaks the sentences."""
+    typer.echo(f"\n{_broken(title, '  ', '    ')}")
+    for line in lines:
+        typer.echo(_broken(line, "    ", "    "))
+    for entry in entries:
+        typer.echo(f"      {entry}")
+
+
+def _broken(text: str, first: str, later: str) -> str:
+    if not sys.stdout.isatty():
+        return first + text  # one line is found and counted more easily
+    width = max(40, shutil.get_terminal_size().columns)
+    return textwrap.fill(
+        text, width, initial_indent=first, subsequent_indent=later, break_long_words=False, break_on_hyphens=False
+    )
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[str] = ()) -> None:
     """Write a table, as wide as the terminal; whole when the output goes elsewhere."""
     from rich.box import SIMPLE_HEAD
@@ -36,7 +63,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collectio
 
     made = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in head:
-        made.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+        number = name in numbers
+        made.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=number)
     for row in rows:
         made.add_row(*map(Text, row))
     Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(made)

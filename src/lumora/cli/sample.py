@@ -27,9 +27,9 @@ def scenes(
     task: Annotated[
         Task, typer.Option(help="Class folders of kinds of scenes, or pictures and masks.")
     ] = "classification",
-    count: Annotated[int, typer.Option(min=1, help="How many pictures, in all splits together.")] = 1000,
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="How many pictures, in all splits together.")] = 1000,
     size: Annotated[str, typer.Option(metavar="SIDE|WIDTHxHEIGHT", help="Pixels of each picture.")] = "256",
-    seed: Annotated[int, typer.Option(help="Other seeds give other scenes.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Other seeds give other scenes.")] = 0,
     format: Annotated[Format, typer.Option(help="How pictures are saved; masks are PNG files always.")] = "jpg",
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")] = False,
@@ -74,5 +74,6 @@ def _sides(size: str) -> tuple[int, int]:
     """Height and width from `256` or `320x240`."""
     sides = size.lower().replace("×", "x").split("x")
     if len(sides) > 2 or not all(side.strip().isdecimal() for side in sides):
-        raise typer.BadParameter(f"{size!r} is neither a side such as 256 nor WIDTHxHEIGHT such as 320x240.")
+        text = f"{size!r} is neither a side such as 256 nor WIDTHxHEIGHT such as 320x240."
+        raise typer.BadParameter(text, param_hint="--size")
     return int(sides[-1]), int(sides[0])

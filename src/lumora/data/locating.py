@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lumora.data.layouts import ELSEWHERE, HUB, LAYOUTS, NAMED, Found, Layout, Wishes
-from lumora.data.listing import PICTURES, Folder, contents_in_words, opened
+from lumora.data.listing import Folder, contents_in_words, opened
 from lumora.errors import DataError, LayoutError, UnreadableError
 
 Place = Any
@@ -102,14 +102,15 @@ def _nothing_seen(place: Place) -> LayoutError:
             )
         return LayoutError(
             f"No pictures with labels or masks were found in {place.path}: it has {contents_in_words(place)}. Pictures "
-            f"end in {', '.join(sorted(PICTURES)[:6])} …; data may be {_layouts_in_words()}."
+            f"end in .jpg, .png, .tif, .webp or the like. Data may be{_layouts_in_words()}"
         )
     if isinstance(place, Path):
         return LayoutError(
-            f"{place} is a single file that is no table or archive; give a folder, or {_layouts_in_words()}."
+            f"{place} is a single file that is no table or archive. Give a folder; data may be{_layouts_in_words()}"
         )
     return LayoutError(f"A {type(place).__name__} is nothing that can be opened; give a path, a dataset, or a name.")
 
 
 def _layouts_in_words() -> str:
-    return "; ".join(each.looks_like for each in NAMED.values())
+    """A line for each layout that files can have."""
+    return "".join(f"\n  - {each.looks_like} ({name!r})" for name, each in NAMED.items() if name != "in-memory")

@@ -91,7 +91,8 @@ def source_of(data: object, layout: Layout, found: Found, wishes: Wishes) -> Sou
         labels, parts, notes = _with_targets(found, task, wishes)
     _check_several(found, task, labels)
     splits, said = _splits(parts, wishes, _Twins(_store(data), wishes))
-    how = f"Read as {task} from {found.words} (layout {layout.name!r}); for another say task=… or layout=… ."
+    another = "give --task, --layout (task=, layout=) for another."
+    how = f"Read as {task} from {found.words} (layout {layout.name!r}); {another}"
     return Source(task, labels, splits, found.words, (how, *found.notes, *notes, *said))
 
 

@@ -86,8 +86,8 @@ def _task(task: Any) -> TaskName | None:
 def _layout(name: Any) -> str | None:
     if name is not None and name not in list(NAMED):
         near = difflib.get_close_matches(str(name), NAMED, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise LayoutError(f"There is no layout {name!r}; {hint}There are {', '.join(map(repr, NAMED))}.")
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise LayoutError(f"There is no layout {name!r}.{hint} There are {', '.join(map(repr, NAMED))}.")
     return name
 
 
