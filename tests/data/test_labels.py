@@ -124,5 +124,5 @@ def test_given_labels__may_be_names_a_mapping_a_file_or_known(tmp_path):
     assert label_list("voc").labels == voc()
     with pytest.raises(DataError, match="labels is 3"):
         label_list(3)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"There is no file .*none\.txt that lists labels"):
         label_list(tmp_path / "none.txt")

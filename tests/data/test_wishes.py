@@ -49,7 +49,11 @@ def test_wishes__of_nothing_leave_all_to_the_data():
         ({"layout": 3}, LayoutError, "There is no layout 3. There are 'saved'"),
         ({"labels": 3}, DataError, "labels is 3; give names in the order of their ids"),
         ({"labels": ["a", "a"]}, DataError, "'a' is there more than once"),
-        ({"labels": "nowhere.txt"}, DataError, r"The labels in nowhere\.txt cannot be read"),
+        (
+            {"labels": "nowhere.txt"},
+            DataError,
+            r"no file nowhere\.txt that lists labels\. Check its path, or give 'voc'",
+        ),
         ({"ignore": "255"}, DataError, "ignore is '255'; give the number in masks that counts nowhere, or a list"),
         ({"ignore": None}, DataError, "ignore is None"),
         ({"ignore": [255, 0.5]}, DataError, r"ignore is \[255, 0\.5\]"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +60,7 @@ class InFile:
         try:
             return self.path.open("rb")
         except OSError as error:
-            raise UnreadableError(f"{self.path} cannot be opened: {error.strerror}. {_what_to_do(error)}") from error
+            raise unopened(self.path, error) from error
 
     def stamp(self) -> str:
         """Path, size and time of the last change."""
@@ -174,6 +175,12 @@ class InMemory:
     def stamp(self) -> str:
         """A hash of the bytes."""
         return hashlib.sha256(self.content).hexdigest()
+
+
+def unopened(path: Path, error: OSError) -> UnreadableError:
+    """What to say of a file that cannot be opened."""
+    why = os.strerror(error.errno) if error.errno else str(error)
+    return UnreadableError(f"{path} cannot be opened: {why}. {_what_to_do(error)}")
 
 
 def _what_to_do(error: OSError) -> str:

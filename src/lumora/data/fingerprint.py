@@ -19,8 +19,11 @@ def fingerprint(sample: Sample, fixed: tuple[Transform, ...]) -> str | None:
     of one's own class can have an attribute `fingerprint`, a text that changes whenever its pixels do.
     """
     if isinstance(sample, StoredSample):
-        mask = "" if sample.mask_content is None else f"{_of(sample.mask_content)} {sample.coding!r}"
-        content = f"{_of(sample.content)} {mask}"
+        try:
+            mask = "" if sample.mask_content is None else f"{_of(sample.mask_content)} {sample.coding!r}"
+            content = f"{_of(sample.content)} {mask}"
+        except OSError:  # it is gone; reading it tells what to do
+            return None
     else:
         content = getattr(sample, "fingerprint", None)
         if content is None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from lumora.data.content import unopened
 from lumora.data.labels import Colour, Labels
 from lumora.data.listing import Folder
-from lumora.errors import DataError
+from lumora.errors import DataError, UnreadableError
 
 _NAMES = (
     "labels classes class_names classnames names label_names labelnames labelmap label_map label_colors label_colours "
@@ -61,6 +62,8 @@ def find_labels(folder: Folder) -> LabelList | None:
     for _, _, path in sorted(found):
         try:
             return read_labels(path)
+        except UnreadableError:  # the labels would get another order
+            raise
         except DataError:
             continue
     return None
@@ -75,8 +78,15 @@ def read_labels(path: Path) -> LabelList:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The labels in {path} cannot be read: {error}. Give a text file in UTF-8.") from error
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise DataError(
+            f"There is no file {path} that lists labels. Check its path, or give 'voc', 'ade20k' or the names "
+            "themselves."
+        ) from error
+    except OSError as error:
+        raise unopened(path, error) from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"The labels in {path} cannot be read: {error}. Save them as text in UTF-8.") from error
     if path.suffix.lower() == ".json":
         return _from_json(text, path)
     rows = _table_rows(text, path)

@@ -41,15 +41,16 @@ def _place(data: object) -> Place:
         return data
     path = Path(data).expanduser()
     try:
-        if path.is_dir():
-            return opened(path)
-        if path.is_file():
-            return path
+        is_folder, is_file = path.is_dir(), path.is_file()
     except OSError as error:
         raise UnreadableError(
             f"{data} cannot be reached: {error.strerror}. Check the path, and that you may look into each folder above "
             "it (chmod +x)."
         ) from error
+    if is_folder:
+        return opened(path)
+    if is_file:
+        return path
     if isinstance(data, str) and HUB.sees(data) and not path.suffix:
         return data
     raise DataError(f"There is no file or folder {data}.{_near(path)}")

@@ -48,13 +48,14 @@ def look(masks: Sequence[Content], limits: Limits) -> Look:
     """Read a few masks from all over; those that cannot be read are left to their turn."""
     seen = Look()
     step = max(1, len(masks) // _LOOKS)
+    first: UnreadableError | None = None
     for content in masks[::step][:_LOOKS]:
         try:
             seen.add(content, limits)
-        except UnreadableError:
-            continue
+        except UnreadableError as error:
+            first = first or error
     if not seen.masks:
-        raise DataError(f"None of the masks can be read; the first is {masks[0].name}.")
+        raise UnreadableError(f"None of the masks can be read. The first: {first}") from first
     return seen
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lumora.data.content import unopened
 from lumora.errors import DataError
 
 Columns = dict[str, list[Any]]
@@ -34,7 +35,7 @@ def read_table(path: Path, rows: int | None = None) -> Columns:
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not text in UTF-8: {error.reason}. Save the table as UTF-8.") from error
     except OSError as error:
-        raise DataError(f"The table {path} cannot be read: {error}.") from error
+        raise unopened(path, error) from error
 
 
 def _separated(lines: Sequence[str], path: Path) -> Columns:

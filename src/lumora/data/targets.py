@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
 from lumora.data.label_files import LabelList
@@ -89,8 +90,9 @@ def _matched(written: Iterable[str | int], given: LabelList) -> Mapping[str | in
         else:
             unknown.append(label)
     if unknown:
+        are = "label in the data is" if len(unknown) == 1 else "labels in the data are"
         raise DataError(
-            f"{len(unknown)} labels in the data are not among the {len(labels)} of {given.where}: "
+            f"{len(unknown):,} {are} not among the {len(labels):,} of {given.where}: "
             f"{listed(sorted(unknown, key=str))}. {_advice(unknown, labels)}"
         )
     return ids
@@ -102,11 +104,10 @@ def _advice(unknown: Sequence[str | int], labels: Labels) -> str:
         return "Do the numbers start at 1? Give labels={1: …, 2: …} with the number of each."
     if numbers:
         return f"The list has the ids 0 to {len(labels) - 1}; add the missing labels."
-    try:
-        labels.index(str(sorted(unknown, key=str)[0]))
-    except DataError as error:
-        return str(error)
-    return "Add them."
+    first = str(sorted(unknown, key=str)[0])
+    near = difflib.get_close_matches(first, labels.names, n=1, cutoff=0.5)
+    hint = f"For {first!r}, did you mean {near[0]!r}?" if near else f"The list has {listed(labels.names, 4)}."
+    return f"{hint} Add what is missing to it, or leave out the samples that have other labels."
 
 
 def _each(label: RawLabel) -> tuple[str | int, ...]:

@@ -78,7 +78,7 @@ def test_given_labels__set_the_order_and_must_have_every_folder(tmp_path):
     source = open_source(tmp_path, labels=["dog", "cat", "fox"])
     assert any("No picture shows 'fox'" in note for note in source.notes)
     with pytest.raises(
-        DataError, match=r"1 labels in the data are not among the 2 of the given labels: 'cat'.*mean 'cats'"
+        DataError, match=r"1 label in the data is not among the 2 of the given labels: 'cat'.*mean 'cats'"
     ):
         open_source(tmp_path, labels=["dog", "cats"])
 

@@ -193,9 +193,7 @@ def test_numbers__are_ids_of_a_list_and_names_without_one(pictures):
     assert open_source(path).labels.names == ("1", "2", "10")
     write(path, {"path": NAMES, "label": [1, 2, 0, 1]})
     assert targets(open_source(path, labels=["a", "b", "c"]))["sub/b.png"] == 2
-    with pytest.raises(
-        DataError, match=r"1 labels in the data are not among the 2 of the given labels: '2'.*start at 1"
-    ):
+    with pytest.raises(DataError, match=r"1 label in the data is not among the 2 of the given labels: '2'.*start at 1"):
         open_source(path, labels=["a", "b"])
     assert targets(open_source(path, labels={0: "a", 1: "b", 2: "c"}))["a.png"] == 1
 

@@ -176,7 +176,7 @@ class _Files:
         relative = str(name).replace("\\", "/")
         for place in self.places:
             path = place / relative
-            if path.is_file():
+            if _is_there(path):
                 return path
             if (same := self._in(path.parent).get(same_text(path.name))) is not None:
                 return same
@@ -185,10 +185,21 @@ class _Files:
     def _in(self, folder: Path) -> dict[str, Path]:
         """The files of a folder, by name and, pictures, by name without ending."""
         if folder not in self._listed:
-            inner = Folder(folder) if folder.is_dir() else None
+            inner = Folder(folder) if _is_there(folder, folders=True) else None
             stems = {name.rpartition(".")[0]: path for name, path in inner.pictures.items()} if inner else {}
             self._listed[folder] = stems | (inner.files if inner else {})
         return self._listed[folder]
+
+
+def _is_there(path: Path, *, folders: bool = False) -> bool:
+    try:
+        return path.is_dir() if folders else path.is_file()
+    except PermissionError as error:
+        raise UnreadableError(
+            f"Nothing in {path.parent} can be looked at: {error.strerror}. Give yourself the right to (chmod +rx)."
+        ) from error
+    except OSError:  # a text too long to be a name
+        return False
 
 
 def _tables(folder: Folder, columns: Mapping[str, str | Sequence[str]]) -> list[Path]:
@@ -204,6 +215,8 @@ def _names_pictures(path: Path, root: Path, named: Mapping[str, str | Sequence[s
     try:
         columns = read_table(path, rows=_PEEK)
         named = wanted(named, list(columns), str(path))
+    except UnreadableError:  # what it names would be overlooked
+        raise
     except DataError:
         return False
     files = _Files(path.parent, root)

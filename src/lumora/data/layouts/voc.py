@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lumora.data import known_labels
-from lumora.data.content import InFile
+from lumora.data.content import InFile, unopened
 from lumora.data.label_files import LabelList, find_labels
 from lumora.data.labels import Labels, listed, same_text
 from lumora.data.layouts.base import Found, Item, Layout, Wishes
@@ -99,7 +99,13 @@ def _split(name: str) -> str | None:
 
 
 def _lines(path: Path) -> list[str]:
-    return [same_text(line.strip()) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise unopened(path, error) from error
+    except UnicodeDecodeError as error:
+        raise LayoutError(f"{path} is not text in UTF-8: {error.reason}. Save the list as UTF-8.") from error
+    return [same_text(line.strip()) for line in text.splitlines() if line.strip()]
 
 
 def _mask_folder(folder: Folder) -> Folder | None:

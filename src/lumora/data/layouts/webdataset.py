@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lumora.data.content import InArchive
+from lumora.data.content import InArchive, unopened
 from lumora.data.label_cells import labels_of_cells
 from lumora.data.label_files import find_labels
 from lumora.data.labels import listed, same_text
@@ -116,7 +116,9 @@ def _groups(path: Path, root: Path) -> dict[str, _Group]:
                 key = f"{shard}/{(place.parent / stem).as_posix()}"
                 content = InArchive(path, member.name, member.offset_data, member.size)
                 groups.setdefault(key, _Group(key)).members[ending.lower()] = content
-    except (tarfile.TarError, OSError) as error:
+    except OSError as error:
+        raise unopened(path, error) from error
+    except tarfile.TarError as error:
         raise UnreadableError(
             f"{path} is not a tar archive that can be read: {error}. Copy or download it again."
         ) from error
