@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lumora.lora import routing
 from lumora.lora.layers import LoraLayer
+from lumora.ops.rectified import rectified_and_dropped
 from lumora.ops.swap import has_hooks
 from lumora.ops.upsampled import upsampled_cross_entropy
 
@@ -57,7 +58,7 @@ def commuted_head(
             y = F.interpolate(y, size=size, mode="bilinear", align_corners=False)
         total = y if total is None else total + y
     hidden = total if folds else head.batch_norm(total)
-    return head.classifier(head.dropout(head.activation(hidden)))
+    return head.classifier(rectified_and_dropped(hidden, head.activation, head.dropout))
 
 
 def tiled_loss(
