@@ -1,10 +1,12 @@
 import subprocess
 import sys
 
+import pytest
 from tests.data.making import class_folders, put
 
 from lumora.data import open_source
 from lumora.data.doctor import examine
+from lumora.errors import DataError, LayoutError
 
 OPENED = """
 import sys
@@ -36,6 +38,34 @@ def test_named_columns__choose_the_same_layout_for_the_doctor(tmp_path):
     report = examine(tmp_path, columns=columns)
     assert (report.layout, report.labels) == ("table things.csv", ("even", "odd"))
     assert not any(finding.kind == "opening" for finding in report.findings)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("path,label\n", r"table .*all\.csv has no rows below its heading"),
+        (
+            "path,label\nmissing.png,cat\n",
+            r"No column of .*all\.csv has the paths of pictures that are there: 'path', 'la",
+        ),
+        ("path,label\n0.png,cat,1\n", r"Row 2 of .*all\.csv has 3 cells, and the heading 2"),
+    ],
+)
+@pytest.mark.parametrize("pictures", [0, 2])
+def test_table_that_cannot_be_used__says_why(rows, said, pictures, tmp_path):
+    for i in range(pictures):
+        put(tmp_path / f"{i}.png")
+    (tmp_path / "all.csv").write_text(rows)
+    with pytest.raises(LayoutError, match=f"There is a table, but it cannot be used: .*{said}"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("opening", [open_source, examine])
+def test_empty_path__is_not_the_folder_that_one_is_in(opening, tmp_path, monkeypatch):
+    monkeypatch.chdir(class_folders(tmp_path))
+    with pytest.raises(DataError, match=r"The path of the data is empty; .* \('\.' for the folder you are in\)"):
+        opening("")
+    assert opening(".")
 
 
 def test_doctor__reads_a_table_as_often_as_opening_it_does(tmp_path):

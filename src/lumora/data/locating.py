@@ -6,8 +6,9 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from lumora.data.layouts import ELSEWHERE, HUB, LAYOUTS, NAMED, Found, Layout, Wishes
+from lumora.data.layouts import ELSEWHERE, HUB, LAYOUTS, NAMED, TABLE, Found, Layout, Wishes
 from lumora.data.listing import Folder, contents_in_words, opened
+from lumora.data.table_files import TABLES
 from lumora.errors import DataError, LayoutError, UnreadableError
 
 Place = Any
@@ -39,6 +40,10 @@ def read(data: object, layout: Layout, place: Place, wishes: Wishes) -> Found:
 def _place(data: object) -> Place:
     if not isinstance(data, str | Path):
         return data
+    if data == "":
+        raise DataError(
+            "The path of the data is empty; give a folder, a file or a name ('.' for the folder you are in)."
+        )
     path = Path(data).expanduser()
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
@@ -99,17 +104,29 @@ def _nothing_seen(place: Place) -> LayoutError:
             return LayoutError(
                 f"{place.path} has {len(place.pictures):,} pictures, but nothing that says what they show. Put the "
                 "pictures of each class into a folder with the class's name, write a table (path,label), or add a "
-                "folder of masks."
+                f"folder of masks.{_why_no_table(place)}"
             )
         return LayoutError(
-            f"No pictures with labels or masks were found in {place.path}: it has {contents_in_words(place)}. Pictures "
-            f"end in .jpg, .png, .tif, .webp or the like. Data may be{_layouts_in_words()}"
+            f"No pictures with labels or masks were found in {place.path}: it has {contents_in_words(place)}."
+            f"{_why_no_table(place)} Pictures end in .jpg, .png, .tif, .webp or the like. Data may be"
+            f"{_layouts_in_words()}"
         )
     if isinstance(place, Path):
         return LayoutError(
             f"{place} is a single file that is no table or archive. Give a folder; data may be{_layouts_in_words()}"
         )
     return LayoutError(f"A {type(place).__name__} is nothing that can be opened; give a path, a dataset, or a name.")
+
+
+def _why_no_table(folder: Folder) -> str:
+    """Why the first table in a folder cannot be used, if there is one."""
+    tables = (path for path in folder.files.values() if path.suffix.lower() in TABLES)
+    try:
+        for path in tables:
+            TABLE.read(path, Wishes())
+    except DataError as error:
+        return f" There is a table, but it cannot be used: {error}"
+    return ""
 
 
 def _layouts_in_words() -> str:

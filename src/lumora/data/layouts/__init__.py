@@ -23,4 +23,4 @@ ELSEWHERE = (IN_MEMORY, HUB)
 NAMED = {each.name: each for each in (*LAYOUTS, *ELSEWHERE)}
 """All of them, by the name that `layout=` knows."""
 
-__all__ = ["ELSEWHERE", "HUB", "LAYOUTS", "NAMED", "Found", "Item", "Layout", "Wishes"]
+__all__ = ["ELSEWHERE", "HUB", "LAYOUTS", "NAMED", "TABLE", "Found", "Item", "Layout", "Wishes"]
