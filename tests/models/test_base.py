@@ -63,6 +63,20 @@ def check_features(base):
     assert pooled.dim() == 2
 
 
+def check_odd_sizes(base):
+    """Pictures of every size get logits for places all over them, and no two sides are mixed up."""
+    finest = base.features.strides[0]
+    for height, width in [(65, 97), (97, 65)]:
+        pixels = torch.rand(2, 3, height, width)
+        with torch.no_grad():
+            given = base.module(pixels)
+        assert given.isfinite().all()
+        stretched = base.module.only_size or [
+            -(-n // base.module.multiple) * base.module.multiple for n in (height, width)
+        ]
+        assert given.shape == (2, 5, stretched[0] // finest, stretched[1] // finest)
+
+
 # --- transformers -----------------------------------------------------------------------------------------------------
 
 QUICK = "vit dinov2 dinov3 swin convnext segformer clip".split()
@@ -108,6 +122,46 @@ def test_transformers__backbone_has_the_checkpoints_weights(saved, name):
     held, found = dict(theirs.named_parameters()), dict(mine.named_parameters())
     assert len(held.keys() & found.keys()) >= 0.9 * len(held)  # poolers and a last norm may be the bare model's alone
     assert all(held[key].equal(found[key]) for key in held.keys() & found.keys())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.filterwarnings("ignore:.*norm.weight; they start at random")
+def test_transformers__light_head_takes_pictures_of_odd_sizes(saved, name):
+    base = load_base(saved(name), task="segmentation", num_labels=5, head="light", preprocessing=SMALL)
+    check_odd_sizes(base)
+
+
+def test_transformers__a_sams_maps_are_turned(tmp_path):
+    config = transformers.SamVisionConfig(
+        **{**checkpoints.PLAIN, "intermediate_size": None}, mlp_dim=32, global_attn_indexes=[1, 3], window_size=2
+    )
+    torch.manual_seed(0)
+    theirs = transformers.SamVisionModel(config).eval()
+    base = load_base(checkpoints.save(theirs, tmp_path), task="segmentation", num_labels=5, preprocessing=SMALL)
+    pixels = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        last = theirs(pixels, output_hidden_states=True).hidden_states[-1]  # (B, h, w, C)
+        assert base.features(pixels)[-1].equal(last.permute(0, 3, 1, 2))
+    assert (base.features.channels, base.features.strides) == ((16,), (8,))
+    check_adapts(base, 5)
+
+
+@pytest.mark.parametrize(("task", "path"), [("classification", "vit"), ("segmentation", "backbone")])
+def test_transformers__a_masked_autoencoder_sees_the_whole_picture(tmp_path, task, path):
+    torch.manual_seed(0)
+    config = transformers.ViTMAEConfig(
+        **checkpoints.PLAIN, decoder_hidden_size=16, decoder_num_hidden_layers=1, decoder_num_attention_heads=2
+    )
+    theirs = transformers.ViTMAEForPreTraining(config)
+    base = load_base(checkpoints.save(theirs, tmp_path), task=task, num_labels=5, preprocessing=SMALL)
+    found = base.module.get_submodule(path).state_dict()
+    assert len(found) > 50
+    assert all(theirs.vit.state_dict()[key].equal(value) for key, value in found.items())
+    assert base.features.strides == (8, 8, 8, 8)
+    pixels = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert base.module(pixels)[0].equal(base.module(pixels)[0])  # theirs draws places anew each time
+    check_features(base)
 
 
 def test_transformers__a_vits_maps_are_its_tokens_in_rows_and_columns(saved):
@@ -267,6 +321,55 @@ def test_timm__ready_models_get_a_new_classifier(name):
     base = load_base(TIMM[name](), task="classification", num_labels=5, preprocessing=SMALL)
     check_features(base)
     check_adapts(base, 5)
+
+
+TINY = "byobnet convnext convnext2 efficientnet efficientnet_evos mambaout nfnet resnet vit vit2 vit3 vit4".split()
+"""What timm itself is tested with: small, but of its own kinds."""
+
+
+@pytest.mark.parametrize("name", [*TIMM, *TINY])
+def test_timm__light_head_takes_pictures_of_odd_sizes(name):
+    torch.manual_seed(0)
+    model = TIMM[name]() if name in TIMM else timm.create_model(f"test_{name}")
+    side = SIDE if name in TIMM else 160
+    base = load_base(model, task="segmentation", num_labels=5, preprocessing=Preprocessing(resize=(side, side)))
+    check_odd_sizes(base)
+
+
+def test_timm__pictures_are_stretched_where_a_backbone_takes_one_size():
+    model = timm.models.VisionTransformer(SIDE, 8, embed_dim=48, depth=4, num_heads=3)
+    base = load_base(model, task="segmentation", num_labels=5, preprocessing=SMALL)
+    assert base.notes == ("This backbone takes pictures of 64 × 64 alone; all others are stretched to that.",)
+    pixels = torch.rand(1, 3, 96, 40)
+    stretched = nn.functional.interpolate(pixels, size=(64, 64), mode="bilinear", align_corners=False)
+    with torch.no_grad():
+        torch.testing.assert_close(base.module(pixels), base.module(stretched))
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
+def test_timm__names_are_built_so_that_they_take_any_size(name):
+    base = load_base(f"timm/{name}", task="segmentation", num_labels=5, meta=True)
+    assert base.notes == ()
+    assert base.module.only_size is None
+
+
+@pytest.mark.parametrize("task", [None, "classification", "segmentation"])
+def test_timm__a_model_without_a_head_keeps_all_its_layers(task):
+    def make():
+        torch.manual_seed(0)
+        return timm.models.VisionTransformer(
+            SIDE, 8, embed_dim=48, depth=4, num_heads=3, num_classes=0, dynamic_img_size=True
+        )
+
+    base = load_base(make(), task=task, num_labels=5, preprocessing=SMALL)
+    found = getattr(base.module, "backbone", base.module).state_dict()
+    assert {key: value.tolist() for key, value in found.items()} == {
+        key: value.tolist() for key, value in make().state_dict().items()
+    }
+    assert base.heads == (() if task is None else ("light_head",))
+    assert base.fingerprint == fingerprint(make())
+    if task is not None:
+        check_adapts(base, 5)
 
 
 @pytest.mark.parametrize("name", ["vit", "resnet", "mixer"])

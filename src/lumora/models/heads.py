@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lumora.errors import LumoraError
-from lumora.models.features import Features, Reader, empty_picture, trying_out, watch_output
+from lumora.models.features import Features
+from lumora.models.readers import Reader
+from lumora.models.watching import empty_picture, trying_out, watch_output
 
 WIDTH = 128
 
@@ -77,17 +79,23 @@ class OnBackbone(nn.Module):
 class BackboneSegmenter(OnBackbone):
     """Any backbone with a `MultiScaleHead`."""
 
-    def __init__(self, features: Features, num_labels: int, width: int = WIDTH) -> None:
+    def __init__(
+        self, features: Features, num_labels: int, width: int = WIDTH, only_size: tuple[int, int] | None = None
+    ) -> None:
         super().__init__(features.backbone, features.reader, MultiScaleHead(features.channels, num_labels, width))
         self.multiple = max(features.strides)
+        self.only_size = only_size
+        """The height and width of pictures, where the backbone takes no others."""
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Logits (B, labels, h, w) of pictures (B, 3, H, W), at the size of the finest feature map.
 
-        Sides that are no multiple of the coarsest stride are stretched to the next one first.
+        Pictures are stretched first where the backbone takes one size alone, and sides that are no multiple of the
+        coarsest stride to the next one.
         """
-        size = [-(-length // self.multiple) * self.multiple for length in pixel_values.shape[2:]]
-        if size != list(pixel_values.shape[2:]):
+        height, width = (-(-length // self.multiple) * self.multiple for length in pixel_values.shape[2:])
+        size = self.only_size or (height, width)
+        if size != tuple(pixel_values.shape[2:]):
             pixel_values = F.interpolate(pixel_values, size=size, mode="bilinear", align_corners=False)
         return self.light_head(self.reader(self.backbone, pixel_values))
 
@@ -112,7 +120,8 @@ def find_output_layers(model: nn.Module, size: tuple[int, int]) -> tuple[list[st
     """The layers whose outputs are the logits, and the shape of the logits.
 
     They are the last to run with as many outputs as there are logits; several only where a model adds the outputs of
-    layers that lie beside each other. Costs one forward pass.
+    layers that lie beside each other. One more output of theirs must be one more logit: a model without a head ends
+    in layers that look the same. Costs two forward passes.
     """
     ran: list[nn.Module] = []
     layers: dict[nn.Module, str] = {
@@ -126,8 +135,25 @@ def find_output_layers(model: nn.Module, size: tuple[int, int]) -> tuple[list[st
     fitting = [layers[layer] for layer in dict.fromkeys(ran) if _outputs(layer) == shape[1]]
     owner = fitting[-1].rpartition(".")[0] if fitting else ""
     if not owner or isinstance(model.get_submodule(owner), nn.Sequential):
-        return fitting[-1:], shape
-    return [path for path in fitting if path.rpartition(".")[0] == owner], shape
+        found = fitting[-1:]
+    else:
+        found = [path for path in fitting if path.rpartition(".")[0] == owner]
+    return found if found and _decide(model, found, shape[1], size) else [], shape
+
+
+def _decide(model: nn.Module, paths: Sequence[str], outputs: int, size: tuple[int, int]) -> bool:
+    """Whether these layers, and nothing after them, decide how many logits there are."""
+    were = {path: model.get_submodule(path) for path in paths}
+    try:
+        for path in paths:
+            replace_layer(model, path, outputs + 1)
+        with trying_out(model):
+            return _logits(model(empty_picture(model, size))).shape[1] == outputs + 1
+    except Exception:  # whatever a model of anybody's does with a layer that does not fit
+        return False
+    finally:
+        for path, layer in were.items():
+            put(model, path, layer)
 
 
 def _logits(outputs: Any) -> Tensor:
@@ -163,8 +189,13 @@ def replace_layer(model: nn.Module, path: str, num_labels: int) -> None:
             padding_mode=old.padding_mode,
             **kind,
         )
+    put(model, path, fresh.train(old.training))
+
+
+def put(model: nn.Module, path: str, module: nn.Module) -> None:
+    """Put a module where another is."""
     owner, _, name = path.rpartition(".")
-    setattr(model.get_submodule(owner), name, fresh.train(old.training))
+    setattr(model.get_submodule(owner), name, module)
 
 
 def _outputs(layer: nn.Module) -> int:

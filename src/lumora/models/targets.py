@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from lumora.lora.layers import Conv, Conv1D, Linear, LoraLayer, MultiheadAttention, kind_of
 from lumora.lora.names import exactly, is_inside, matches
 from lumora.lora.targets import base_modules
-from lumora.models.features import empty_picture, trying_out
+from lumora.models.watching import empty_picture, trying_out
 
 _KINDS = (Linear, Conv1D, Conv, MultiheadAttention)
 

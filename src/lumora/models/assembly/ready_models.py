@@ -9,8 +9,8 @@ from torch import nn
 from lumora.errors import LumoraError
 from lumora.lora.layers import kind_of
 from lumora.models.assembly.wish import Built, Wish, no_drop_path
-from lumora.models.features import Features, find_features
-from lumora.models.heads import BackboneClassifier, BackboneSegmenter, find_output_layers, replace_layer
+from lumora.models.features import Features, find_features, takes_other_sizes
+from lumora.models.heads import BackboneClassifier, BackboneSegmenter, find_output_layers, put, replace_layer
 
 
 def of_module(model: nn.Module, wish: Wish) -> Built:
@@ -33,9 +33,8 @@ def of_module(model: nn.Module, wish: Wish) -> Built:
         raise LumoraError(f"{type(model).__name__} has no segmentation head of its own; use head='light'.")
     if own and dimensions == 2:
         for path in own:
-            _replace(model, path, nn.Identity())
-    built = on_features(find_features(model, wish.size), wish)
-    return Built(built.module, built.heads, notes)
+            put(model, path, nn.Identity())
+    return on_features(find_features(model, wish.size), wish, notes)
 
 
 def output_layers(model: nn.Module, wish: Wish) -> tuple[list[str], int, int]:
@@ -62,17 +61,21 @@ def whole_heads(model: nn.Module, own: Iterable[str]) -> tuple[str, ...]:
     return tuple(around) if around else tuple(own)
 
 
-def on_features(features: Features, wish: Wish) -> Built:
+def on_features(features: Features, wish: Wish, notes: tuple[str, ...] = ()) -> Built:
     """A head of ours on feature maps."""
-    module: nn.Module
-    if wish.segments:
+    module: BackboneSegmenter | BackboneClassifier
+    if not wish.segments:
+        module = BackboneClassifier(features, wish.num_labels)
+    elif takes_other_sizes(features, wish.size):
         module = BackboneSegmenter(features, wish.num_labels, wish.width)
     else:
-        module = BackboneClassifier(features, wish.num_labels)
+        height, width = wish.size
+        notes = (*notes, f"This backbone takes pictures of {height} × {width} alone; all others are stretched to that.")
+        module = BackboneSegmenter(features, wish.num_labels, wish.width, wish.size)
     like = next((p for p in features.backbone.parameters() if p.is_floating_point()), None)
     if like is not None:
         module.light_head.to(device=like.device)
-    return Built(module, ("light_head",))
+    return Built(module, ("light_head",), notes)
 
 
 def _outside_backbone(model: nn.Module) -> list[str]:
@@ -92,8 +95,3 @@ def _check_path(model: nn.Module, path: str) -> None:
         model.get_submodule(path)
     except AttributeError as error:
         raise LumoraError(f"heads: {type(model).__name__} has no module {path!r} ({error}).") from error
-
-
-def _replace(model: nn.Module, path: str, fresh: nn.Module) -> None:
-    owner, _, name = path.rpartition(".")
-    setattr(model.get_submodule(owner), name, fresh)

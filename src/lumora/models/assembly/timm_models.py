@@ -10,7 +10,8 @@ from torch import nn
 from lumora.errors import LumoraError
 from lumora.models.assembly.ready_models import on_features
 from lumora.models.assembly.wish import Built, Wish, no_drop_path
-from lumora.models.features import TimmReader, find_features
+from lumora.models.features import find_features
+from lumora.models.readers import TimmReader
 
 
 def of_timm(make: Callable[..., nn.Module], wish: Wish) -> Built:
@@ -19,7 +20,7 @@ def of_timm(make: Callable[..., nn.Module], wish: Wish) -> Built:
     if wish.drop_path:
         options["drop_path_rate"] = wish.drop_path
     if wish.segments:
-        options["dynamic_img_size"] = True
+        options |= {"dynamic_img_size": True, "strict_img_size": False}  # what makes other sizes possible
     model, left_out = _with_those_known(make, options)
     notes = no_drop_path(wish) if "drop_path_rate" in left_out else ()
     if wish.task is None:
@@ -31,8 +32,7 @@ def of_timm(make: Callable[..., nn.Module], wish: Wish) -> Built:
     cast(Any, model).reset_classifier(wish.num_labels)
     heads = _timm_classifiers(model)
     if not heads:
-        built = on_features(find_features(model, wish.size), wish)
-        return Built(built.module, built.heads, notes)
+        return on_features(find_features(model, wish.size), wish, notes)
     return Built(model, heads, notes)
 
 
@@ -41,8 +41,7 @@ def _timm_segmenter(model: nn.Module, wish: Wish, notes: tuple[str, ...]) -> Bui
     reader = cast(TimmReader, features.reader)
     # What comes after the last map would be adapted for nothing.
     cast(Any, model).prune_intermediate_layers(list(reader.indices), prune_norm=not reader.norm, prune_head=True)
-    built = on_features(features, wish)
-    return Built(built.module, built.heads, notes)
+    return on_features(features, wish, notes)
 
 
 def _timm_classifiers(model: nn.Module) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from lumora.models import checkpoints, libraries
 from lumora.models.assembly.ready_models import on_features, output_layers, whole_heads
 from lumora.models.assembly.timm_models import of_timm
 from lumora.models.assembly.wish import Built, Wish, no_drop_path
-from lumora.models.features import find_features, plain_indices
+from lumora.models.choosing import plain_indices
+from lumora.models.features import find_features
 from lumora.models.heads import find_output_layers, replace_layer
 
 _LIGHT_OWN_HEADS = {"segformer", "mobilevit", "mobilevitv2", "mobilenet_v2"}
@@ -30,12 +31,12 @@ def of_transformers(name: str, wish: Wish) -> Built:
     if wish.task is None:
         model = libraries.transformers_model(name, meta=wish.meta)
         return Built(model, output_layers=whole_heads(model, output_layers(model, wish)[0]))
+    config = _plain(config)
     notes = _prepare(config, wish)
     if (cls := _class_with_head(config, wish)) is not None:
         return _with_own_head(cls, name, config, wish, notes)
     model = _backbone(name, config, wish)
-    built = on_features(find_features(model, wish.size), wish)
-    return Built(built.module, built.heads, notes)
+    return on_features(find_features(model, wish.size), wish, notes)
 
 
 def _with_own_head(cls: Any, name: str, config: Any, wish: Wish, notes: tuple[str, ...]) -> Built:
@@ -60,6 +61,19 @@ def _made(cls: Any, name: str, config: Any, wish: Wish, **options: Any) -> tuple
         model: Any = libraries.on_meta(lambda: cls._from_config(config, **options))
     model.name_or_path = model.config.name_or_path = name
     return model, set()
+
+
+def _plain(config: Any) -> Any:
+    """The configuration; of a masked autoencoder, that of the plain transformer that it trained.
+
+    The model of a masked autoencoder leaves out three quarters of every picture and shuffles the rest.
+    """
+    import transformers
+
+    if config.model_type != "vit_mae":
+        return config
+    own = config.to_dict()
+    return transformers.ViTConfig(**{name: own[name] for name in transformers.ViTConfig().to_dict() if name in own})
 
 
 def _prepare(config: Any, wish: Wish) -> tuple[str, ...]:
