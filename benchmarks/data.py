@@ -26,13 +26,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 
-from lumora.data.cache import Cache
+from lumora.data import Cache, Coding, Labels, Loader, Pictures, StoredSample
 from lumora.data.content import InFile
-from lumora.data.dataset import Pictures
-from lumora.data.labels import Labels
-from lumora.data.loader import Loader
-from lumora.data.masks import Coding
-from lumora.data.sample import StoredSample
 from lumora.data.transforms import (
     ColourJitter,
     Compose,
