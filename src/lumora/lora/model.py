@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor, nn
 
-from lumora.errors import AdapterError, PeftWarning, RoutingError
-from lumora.lora import files, hub, inject, routing, status, verify
+from lumora.errors import AdapterError, PeftWarning
+from lumora.lora import files, hub, inject, running, status, verify
 from lumora.lora.config import LoraConfig
 from lumora.lora.signature import signature_of_base
 from lumora.lora.tuner import LoraModel
@@ -67,7 +67,7 @@ class PeftModel(nn.Module):
             replacing=replacing,
         )
         self._take_mode()
-        _feed_checkpoints(model)
+        running.feed_checkpoints(model)
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -79,12 +79,12 @@ class PeftModel(nn.Module):
         """
         if adapter_names is None:
             return self.base_model(*args, **kwargs)
-        with self._routed(adapter_names, args, kwargs):
+        with running.routed(self, adapter_names, args, kwargs):
             return self.base_model(*args, **kwargs)
 
     def generate(self, *args: Any, adapter_names: Sequence[str] | None = None, **kwargs: Any) -> Any:
         """The base's `generate`."""
-        with nullcontext() if adapter_names is None else self._routed(adapter_names, args, kwargs):
+        with nullcontext() if adapter_names is None else running.routed(self, adapter_names, args, kwargs):
             return self.get_base_model().generate(*args, **kwargs)  # type: ignore[operator]
 
     def train(self, mode: bool = True) -> PeftModel:
@@ -102,25 +102,6 @@ class PeftModel(nn.Module):
         if self.training and all(config.batch_norm == "frozen" for config in self.peft_config.values()):
             for norm in files.frozen_norms(self.base_model.model):
                 norm.eval()
-
-    @contextmanager
-    def _routed(self, names: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[None]:
-        names = list(names)
-        if self.training:
-            raise RoutingError("adapter_names works in eval mode only; call model.eval() first.")
-        if any(layer.merged for layer in inject.lora_layers(self)):
-            raise RoutingError("adapter_names cannot choose while adapters are merged; call unmerge_adapter() first.")
-        if unknown := sorted({n for n in names if n != routing.BASE and n not in self.peft_config}):
-            raise RoutingError(f"adapter_names has unknown names {unknown}; there are {list(self.peft_config)}.")
-        first = next((a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), None)
-        if not names or (first is not None and first.dim() and first.shape[0] != len(names)):
-            size = "unknown size" if first is None else first.shape[0]
-            raise RoutingError(
-                f"adapter_names has {len(names)} entries for a batch of {size}; give one for each sample."
-            )
-        sequence_first = any(isinstance(m, nn.MultiheadAttention) and not m.batch_first for m in self.modules())
-        with routing.following(names, sequence_first):
-            yield
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -468,14 +449,3 @@ def get_peft_model(
 def _name_of(model: nn.Module) -> str | None:
     name = getattr(model, "name_or_path", None)
     return name if isinstance(name, str) and name else None
-
-
-def _feed_checkpoints(model: nn.Module) -> None:
-    """Let gradients through checkpoints of the reentrant kind, which pass none on if none of their inputs wants any.
-
-    In a frozen base no input does; transformers can make the embeddings' output want some.
-    """
-    functions = (getattr(module, "_gradient_checkpointing_func", None) for module in model.modules())
-    enable = getattr(model, "enable_input_require_grads", None)
-    if callable(enable) and any(getattr(f, "keywords", {}).get("use_reentrant") for f in functions):
-        enable()
