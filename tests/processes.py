@@ -11,7 +11,7 @@ NOBODY = 65534
 
 
 def in_a_process(work: Callable[[], object], *, without_rights: bool = False) -> str:
-    """Run something in a forked process; return how it ended: "done", or the error's name and message.
+    """Run something in a forked process; return what it returned as text, or the error's name and message.
 
     Nothing is unreadable or read-only for root, so without rights the process becomes somebody else.
     """
@@ -21,11 +21,10 @@ def in_a_process(work: Callable[[], object], *, without_rights: bool = False) ->
             if without_rights and os.getuid() == 0:
                 os.setgid(NOBODY)
                 os.setuid(NOBODY)
-            work()
-            answer = "done"
+            answer = str(work())
         except BaseException as error:
             answer = f"{type(error).__name__}: {error}"
-        os.write(writing, answer.encode())
+        os.write(writing, answer.encode()[:60_000])  # what a pipe holds
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
@@ -40,4 +39,6 @@ def reachable_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="lumora-test-"))
     folder.chmod(0o755)
     yield folder
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755)
     shutil.rmtree(folder)

@@ -2,9 +2,6 @@
 
 import encodings.utf_8_sig  # noqa: F401  # somebody else may not read the files of root's Python
 import os
-import shutil
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from tests.data.making import class_folders, noise, put, put_mask
+from tests.processes import in_a_process, reachable_folder
 
 from lumora.data import Cache, Pictures, open_source
 from lumora.data.doctor import examine
@@ -24,34 +22,8 @@ Image.init()
 
 @pytest.fixture
 def root():
-    """A folder that every user can reach."""
-    folder = Path(tempfile.mkdtemp(prefix="lumora-test-"))
-    folder.chmod(0o755)
-    yield folder
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(0o755)
-    shutil.rmtree(folder)
-
-
-def as_somebody_else(work):
-    """What a function returns or raises, in a process that is not root's."""
-    here, there = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            if os.geteuid() == 0:
-                os.setgid(65534)
-                os.setuid(65534)
-            said = str(work())
-        except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
-        os.write(there, said.encode()[:60_000])
-        os._exit(0)
-    os.close(there)
-    with os.fdopen(here, "rb") as answer:
-        said = answer.read().decode()
-    os.waitpid(child, 0)
-    return said
+    with reachable_folder() as folder:
+        yield folder
 
 
 def classes(root):
@@ -131,12 +103,14 @@ def test_locked__is_named_with_what_to_do(made, locked, opened, said, root):
     for name in locked:
         (data / name).resolve().chmod(0)
     expected = said.format(data=data)
-    assert as_somebody_else(lambda: open_source(data / opened)).startswith(f"UnreadableError: {expected}")
+    assert in_a_process(lambda: open_source(data / opened), without_rights=True).startswith(
+        f"UnreadableError: {expected}"
+    )
 
     def examined():
         return "".join(finding.found for finding in examine(data / opened).findings if finding.severity == "error")
 
-    assert expected in as_somebody_else(examined)
+    assert expected in in_a_process(examined, without_rights=True)
 
 
 def test_locked_picture__does_not_hinder_the_others(root):
@@ -153,11 +127,13 @@ def test_locked_picture__does_not_hinder_the_others(root):
                 said.append(str(error))
         return f"{len(samples)}: {said}"
 
-    assert as_somebody_else(read) == (
+    assert in_a_process(read, without_rights=True) == (
         f"8: ['{data}/cat/0.png cannot be opened: Permission denied. Give yourself the right to read it (chmod +r), or "
         "leave it out.']"
     )
-    found = as_somebody_else(lambda: [(f.kind, f.files) for f in examine(data).findings if f.severity == "error"])
+    found = in_a_process(
+        lambda: [(f.kind, f.files) for f in examine(data).findings if f.severity == "error"], without_rights=True
+    )
     assert found == "[('unreadable', ('cat/0.png',))]"
 
 
