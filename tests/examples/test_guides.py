@@ -19,15 +19,13 @@ from datasets import Image as ImageFeature
 from examples import image_classification_lora, semantic_segmentation_lora
 from PIL import Image
 from safetensors.torch import load_file
+from tests.tiny_models import save_segformer, save_vit
 from transformers import (
     SegformerConfig,
     SegformerForSemanticSegmentation,
-    SegformerImageProcessor,
     ViTConfig,
     ViTForImageClassification,
-    ViTImageProcessor,
     pipeline,
-    set_seed,
 )
 
 import lumora
@@ -83,37 +81,12 @@ def landscape(seed: int) -> tuple[Image.Image, Image.Image]:
 
 @pytest.fixture(scope="module")
 def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("vit")
-    set_seed(0)
-    config = ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        image_size=32,
-        patch_size=8,
-        num_labels=5,
-    )
-    ViTForImageClassification(config).save_pretrained(folder)
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
-    return folder
+    return save_vit(tmp_path_factory.mktemp("vit"), seed=0)
 
 
 @pytest.fixture(scope="module")
 def segformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("segformer")
-    set_seed(0)
-    config = SegformerConfig(
-        depths=[1, 1, 1, 1],
-        hidden_sizes=[8, 8, 16, 16],
-        num_attention_heads=[1, 1, 2, 2],
-        decoder_hidden_size=16,
-        sr_ratios=[4, 2, 1, 1],
-        num_labels=5,
-    )
-    SegformerForSemanticSegmentation(config).save_pretrained(folder)
-    SegformerImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
-    return folder
+    return save_segformer(tmp_path_factory.mktemp("segformer"), seed=0, side=64)
 
 
 @pytest.fixture(scope="module")

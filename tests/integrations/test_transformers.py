@@ -16,17 +16,13 @@ import transformers
 from datasets import Dataset
 from PIL import Image
 from tests.hub_server import TOKEN, Client, Hub, serving
+from tests.tiny_models import save_segformer, save_vit
 from torch import Tensor
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
     AutoModelForSemanticSegmentation,
-    SegformerConfig,
-    SegformerForSemanticSegmentation,
-    SegformerImageProcessor,
-    ViTConfig,
     ViTForImageClassification,
-    ViTImageProcessor,
     pipeline,
     set_seed,
 )
@@ -74,42 +70,14 @@ def scenes(count: int) -> Dataset:
     return Dataset.from_list(rows)
 
 
-VIT = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "image_size": 32,
-    "patch_size": 8,
-}
-SEGFORMER = {
-    "num_encoder_blocks": 4,
-    "depths": [1, 1, 1, 1],
-    "hidden_sizes": [8, 8, 16, 16],
-    "num_attention_heads": [1, 1, 2, 2],
-    "decoder_hidden_size": 16,
-    "sr_ratios": [4, 2, 1, 1],
-}
-
-
 @pytest.fixture(scope="module")
 def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of a ViT, and its processor."""
-    folder = tmp_path_factory.mktemp("vit")
-    set_seed(1)
-    ViTForImageClassification(ViTConfig(**VIT, num_labels=5)).save_pretrained(folder)
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
-    return folder
+    return save_vit(tmp_path_factory.mktemp("vit"), seed=1)
 
 
 @pytest.fixture(scope="module")
 def segformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of a SegFormer, and its processor."""
-    folder = tmp_path_factory.mktemp("segformer")
-    set_seed(1)
-    SegformerForSemanticSegmentation(SegformerConfig(**SEGFORMER, num_labels=5)).save_pretrained(folder)
-    SegformerImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
-    return folder
+    return save_segformer(tmp_path_factory.mktemp("segformer"), seed=1, side=32)
 
 
 def vit_base(vit: Path) -> Any:

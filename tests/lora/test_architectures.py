@@ -11,6 +11,7 @@ import timm
 import torch
 import torchvision
 import transformers
+from tests.tiny_models import STAGES, VIT
 from torch import nn
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -22,19 +23,10 @@ from lumora.lora.targets import Choice, choose
 ENDS = re.compile(r"(^|\.)((patch_|pixel_)?embed\w*|\w*stem\w*|\w*classifier\w*|heads?|fc|decode_head|conv_head)(\.|$)")
 """The first layers and the last ones, which no default may touch."""
 
-_VIT: dict[str, Any] = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "image_size": 32,
-    "patch_size": 8,
-}
-_TOWER = {"vision_config": _VIT}
+_TOWER = {"vision_config": VIT}
 _SWIN: dict[str, Any] = {"image_size": 32, "patch_size": 2, "embed_dim": 8, "depths": [1, 2], "num_heads": [1, 2]}
-_STAGES: dict[str, Any] = {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
-_PYRAMID = {**_STAGES, "num_attention_heads": [1, 1, 2, 2]}
-_RESNET = {**_STAGES, "embedding_size": 8}
+_PYRAMID = {**STAGES, "num_attention_heads": [1, 1, 2, 2]}
+_RESNET = {**STAGES, "embedding_size": 8}
 _HIERA: dict[str, Any] = {
     "embed_dim": 8,
     "image_size": [32, 32],
@@ -96,30 +88,30 @@ _NARROW = {"hidden_sizes": [8, 16], "depths": [1, 1], "embed_dim": 8, "focal_lev
 
 # model_type -> class, configuration, what the adapted layers are called, how many there are
 TRANSFORMERS: dict[str, tuple[str, dict[str, Any], str, int]] = {
-    "aimv2_vision_model": ("Aimv2VisionModel", _VIT, "q_proj v_proj", 4),
-    "altclip_vision_model": ("AltCLIPVisionModel", _VIT, "q_proj v_proj", 4),
+    "aimv2_vision_model": ("Aimv2VisionModel", VIT, "q_proj v_proj", 4),
+    "altclip_vision_model": ("AltCLIPVisionModel", VIT, "q_proj v_proj", 4),
     "audio-spectrogram-transformer": (
         "ASTForAudioClassification",
-        {**_VIT, "max_length": 32, "num_mel_bins": 16},
+        {**VIT, "max_length": 32, "num_mel_bins": 16},
         "q_proj v_proj",
         4,
     ),
-    "beit": ("BeitForImageClassification", _VIT, "q_proj v_proj", 4),
-    "blip_2_vision_model": ("Blip2VisionModel", _VIT, "qkv", 2),
-    "blip_vision_model": ("BlipVisionModel", _VIT, "qkv", 2),
-    "chinese_clip_vision_model": ("ChineseCLIPVisionModel", _VIT, "q_proj v_proj", 4),
-    "clip_vision_model": ("CLIPVisionModel", _VIT, "q_proj v_proj", 4),
-    "clipseg_vision_model": ("CLIPSegVisionModel", _VIT, "q_proj v_proj", 4),
+    "beit": ("BeitForImageClassification", VIT, "q_proj v_proj", 4),
+    "blip_2_vision_model": ("Blip2VisionModel", VIT, "qkv", 2),
+    "blip_vision_model": ("BlipVisionModel", VIT, "qkv", 2),
+    "chinese_clip_vision_model": ("ChineseCLIPVisionModel", VIT, "q_proj v_proj", 4),
+    "clip_vision_model": ("CLIPVisionModel", VIT, "q_proj v_proj", 4),
+    "clipseg_vision_model": ("CLIPSegVisionModel", VIT, "q_proj v_proj", 4),
     "conditional_detr": ("ConditionalDetrForObjectDetection", _DETR, "q_proj q_content_proj v_proj", 8),
-    "convnext": ("ConvNextForImageClassification", _STAGES, "pwconv1 pwconv2", 8),
-    "convnextv2": ("ConvNextV2ForImageClassification", _STAGES, "pwconv1 pwconv2", 8),
+    "convnext": ("ConvNextForImageClassification", STAGES, "pwconv1 pwconv2", 8),
+    "convnextv2": ("ConvNextV2ForImageClassification", STAGES, "pwconv1 pwconv2", 8),
     "cvt": (
         "CvtForImageClassification",
         {"embed_dim": [8, 8, 16], "num_heads": [1, 1, 2], "depth": [1, 2, 3]},
         "projection_query projection_value",
         12,
     ),
-    "data2vec-vision": ("Data2VecVisionForImageClassification", _VIT, "query value", 4),
+    "data2vec-vision": ("Data2VecVisionForImageClassification", VIT, "query value", 4),
     "deformable_detr": (
         "DeformableDetrForObjectDetection",
         {
@@ -131,16 +123,16 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any], str, int]] = {
         "value_proj q_proj v_proj",
         8,
     ),
-    "deit": ("DeiTForImageClassification", _VIT, "q_proj v_proj", 4),
+    "deit": ("DeiTForImageClassification", VIT, "q_proj v_proj", 4),
     "detr": ("DetrForObjectDetection", _DETR, "q_proj v_proj", 8),
-    "dinov2": ("Dinov2ForImageClassification", _VIT, "q_proj v_proj", 4),
-    "dinov2_with_registers": ("Dinov2WithRegistersForImageClassification", _VIT, "q_proj v_proj", 4),
-    "dinov3_convnext": ("DINOv3ConvNextModel", _STAGES, "pointwise_conv1 pointwise_conv2", 8),
-    "dinov3_vit": ("DINOv3ViTModel", _VIT, "q_proj v_proj", 4),
+    "dinov2": ("Dinov2ForImageClassification", VIT, "q_proj v_proj", 4),
+    "dinov2_with_registers": ("Dinov2WithRegistersForImageClassification", VIT, "q_proj v_proj", 4),
+    "dinov3_convnext": ("DINOv3ConvNextModel", STAGES, "pointwise_conv1 pointwise_conv2", 8),
+    "dinov3_vit": ("DINOv3ViTModel", VIT, "q_proj v_proj", 4),
     "donut-swin": ("DonutSwinModel", _SWIN, "query value", 6),
     "dpt": (
         "DPTForSemanticSegmentation",
-        {**_VIT, "is_hybrid": False, "backbone_out_indices": [0, 1], "neck_hidden_sizes": [8] * 4},
+        {**VIT, "is_hybrid": False, "backbone_out_indices": [0, 1], "neck_hidden_sizes": [8] * 4},
         "query value",
         4,
     ),
@@ -150,24 +142,24 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any], str, int]] = {
         "expand_conv project_conv",
         13,
     ),
-    "eomt": ("EomtForUniversalSegmentation", {**_VIT, "num_queries": 3, "num_blocks": 1}, "q_proj v_proj", 4),
-    "eomt_dinov3": ("EomtDinov3ForUniversalSegmentation", {**_VIT, "num_blocks": 1}, "q_proj v_proj", 4),
+    "eomt": ("EomtForUniversalSegmentation", {**VIT, "num_queries": 3, "num_blocks": 1}, "q_proj v_proj", 4),
+    "eomt_dinov3": ("EomtDinov3ForUniversalSegmentation", {**VIT, "num_blocks": 1}, "q_proj v_proj", 4),
     "focalnet": ("FocalNetForImageClassification", _NARROW, "projection_in projection_out", 4),
     "glpn": ("GLPNForDepthEstimation", {**_PYRAMID, "decoder_hidden_size": 8}, "query value", 8),
     "hgnet_v2": ("HGNetV2ForImageClassification", _HGNET, "convolution", 8),
     "hiera": ("HieraForImageClassification", _HIERA, "qkv", 3),
-    "ijepa": ("IJepaForImageClassification", _VIT, "q_proj v_proj", 4),
+    "ijepa": ("IJepaForImageClassification", VIT, "q_proj v_proj", 4),
     "imagegpt": ("ImageGPTForImageClassification", _GPT, "c_attn", 2),
     "levit": ("LevitForImageClassification", _LEVIT, "linear", 7),
     "lw_detr_vit": (
         "LwDetrViTBackbone",
-        {**_VIT, "image_size": 64, "num_windows": 4, "window_block_indices": [0]},
+        {**VIT, "image_size": 64, "num_windows": 4, "window_block_indices": [0]},
         "q_proj v_proj",
         4,
     ),
     "maskformer-swin": ("MaskFormerSwinBackbone", _SWIN, "query value", 6),
-    "metaclip_2_vision_model": ("MetaClip2VisionModel", _VIT, "q_proj v_proj", 4),
-    "mlcd_vision_model": ("MLCDVisionModel", _VIT, "q_proj v_proj", 4),
+    "metaclip_2_vision_model": ("MetaClip2VisionModel", VIT, "q_proj v_proj", 4),
+    "mlcd_vision_model": ("MLCDVisionModel", VIT, "q_proj v_proj", 4),
     "mobilenet_v1": ("MobileNetV1ForImageClassification", {"depth_multiplier": 0.25}, "convolution", 13),
     "mobilenet_v2": ("MobileNetV2ForImageClassification", {"depth_multiplier": 0.25}, "convolution", 32),
     "mobilevit": (
@@ -177,15 +169,15 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any], str, int]] = {
         18,
     ),
     "mobilevitv2": ("MobileViTV2ForImageClassification", {"width_multiplier": 0.25}, "convolution", 18),
-    "owlv2_vision_model": ("Owlv2VisionModel", _VIT, "q_proj v_proj", 4),
-    "owlvit_vision_model": ("OwlViTVisionModel", _VIT, "q_proj v_proj", 4),
-    "pixio": ("PixioModel", _VIT, "q_proj v_proj", 4),
-    "poolformer": ("PoolFormerForImageClassification", _STAGES, "conv1 conv2", 8),
+    "owlv2_vision_model": ("Owlv2VisionModel", VIT, "q_proj v_proj", 4),
+    "owlvit_vision_model": ("OwlViTVisionModel", VIT, "q_proj v_proj", 4),
+    "pixio": ("PixioModel", VIT, "q_proj v_proj", 4),
+    "poolformer": ("PoolFormerForImageClassification", STAGES, "conv1 conv2", 8),
     "pvt": ("PvtForImageClassification", _PYRAMID, "query value", 8),
     "pvt_v2": ("PvtV2ForImageClassification", _PYRAMID, "query value", 8),
     "regnet": ("RegNetForImageClassification", {**_RESNET, "groups_width": 8}, "convolution", 10),
     "resnet": ("ResNetForImageClassification", _RESNET, "convolution", 12),
-    "rf_detr_dinov2": ("RfDetrDinov2Backbone", _VIT, "q_proj v_proj", 4),
+    "rf_detr_dinov2": ("RfDetrDinov2Backbone", VIT, "q_proj v_proj", 4),
     "rt_detr": ("RTDetrForObjectDetection", _RT_DETR, "value_proj q_proj v_proj", 8),
     "rt_detr_resnet": ("RTDetrResNetBackbone", _RESNET, "convolution", 12),
     "rt_detr_v2": ("RTDetrV2ForObjectDetection", _RT_DETR, "value_proj q_proj v_proj", 8),
@@ -195,17 +187,17 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any], str, int]] = {
         "qkv",
         4,
     ),
-    "sam3_vit_model": ("Sam3ViTModel", {**_VIT, "window_size": 2, "global_attn_indexes": [1]}, "q_proj v_proj", 4),
-    "sam_vision_model": ("SamVisionModel", {**_VIT, "output_channels": 8, "global_attn_indexes": [1]}, "qkv", 2),
-    "sam_hq_vision_model": ("SamHQVisionModel", {**_VIT, "output_channels": 8, "global_attn_indexes": [1]}, "qkv", 2),
+    "sam3_vit_model": ("Sam3ViTModel", {**VIT, "window_size": 2, "global_attn_indexes": [1]}, "q_proj v_proj", 4),
+    "sam_vision_model": ("SamVisionModel", {**VIT, "output_channels": 8, "global_attn_indexes": [1]}, "qkv", 2),
+    "sam_hq_vision_model": ("SamHQVisionModel", {**VIT, "output_channels": 8, "global_attn_indexes": [1]}, "qkv", 2),
     "segformer": (
         "SegformerForSemanticSegmentation",
         {**_PYRAMID, "decoder_hidden_size": 16},
         "q_proj v_proj",
         8,
     ),
-    "siglip2_vision_model": ("Siglip2VisionModel", _VIT, "q_proj v_proj", 4),
-    "siglip_vision_model": ("SiglipVisionModel", _VIT, "q_proj v_proj", 4),
+    "siglip2_vision_model": ("Siglip2VisionModel", VIT, "q_proj v_proj", 4),
+    "siglip_vision_model": ("SiglipVisionModel", VIT, "q_proj v_proj", 4),
     "swiftformer": (
         "SwiftFormerForImageClassification",
         {"depths": [1] * 4, "embed_dims": [8] * 4},
@@ -216,17 +208,17 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any], str, int]] = {
     "swin2sr": ("Swin2SRModel", {**_SWIN, "window_size": 4}, "query value", 6),
     "swinv2": ("Swinv2ForImageClassification", _SWIN, "query value", 6),
     "table-transformer": ("TableTransformerForObjectDetection", _DETR, "q_proj v_proj", 8),
-    "timesformer": ("TimesformerForVideoClassification", {**_VIT, "num_frames": 2, "drop_path_rate": 0}, "qkv", 4),
-    "tipsv2_vision_model": ("Tipsv2VisionModel", _VIT, "q_proj v_proj", 4),
-    "videomae": ("VideoMAEForVideoClassification", {**_VIT, "num_frames": 2}, "query value", 4),
-    "vit": ("ViTForImageClassification", _VIT, "q_proj v_proj", 4),
-    "vit_mae": ("ViTMAEModel", _VIT, "q_proj v_proj", 4),
-    "vit_msn": ("ViTMSNForImageClassification", _VIT, "q_proj v_proj", 4),
-    "vitdet": ("VitDetModel", _VIT, "qkv", 2),
-    "vitpose_backbone": ("VitPoseBackbone", {**_VIT, "image_size": [32, 32], "patch_size": [8, 8]}, "query value", 4),
-    "vivit": ("VivitForVideoClassification", {**_VIT, "num_frames": 2}, "q_proj v_proj", 4),
-    "vjepa2": ("VJEPA2Model", {**_VIT, "crop_size": 32, "pred_num_hidden_layers": 1}, "query value", 4),
-    "yolos": ("YolosForObjectDetection", {**_VIT, "image_size": [32, 32]}, "query value", 4),
+    "timesformer": ("TimesformerForVideoClassification", {**VIT, "num_frames": 2, "drop_path_rate": 0}, "qkv", 4),
+    "tipsv2_vision_model": ("Tipsv2VisionModel", VIT, "q_proj v_proj", 4),
+    "videomae": ("VideoMAEForVideoClassification", {**VIT, "num_frames": 2}, "query value", 4),
+    "vit": ("ViTForImageClassification", VIT, "q_proj v_proj", 4),
+    "vit_mae": ("ViTMAEModel", VIT, "q_proj v_proj", 4),
+    "vit_msn": ("ViTMSNForImageClassification", VIT, "q_proj v_proj", 4),
+    "vitdet": ("VitDetModel", VIT, "qkv", 2),
+    "vitpose_backbone": ("VitPoseBackbone", {**VIT, "image_size": [32, 32], "patch_size": [8, 8]}, "query value", 4),
+    "vivit": ("VivitForVideoClassification", {**VIT, "num_frames": 2}, "q_proj v_proj", 4),
+    "vjepa2": ("VJEPA2Model", {**VIT, "crop_size": 32, "pred_num_hidden_layers": 1}, "query value", 4),
+    "yolos": ("YolosForObjectDetection", {**VIT, "image_size": [32, 32]}, "query value", 4),
     # composed models: what is known inside is adapted
     "clip": ("CLIPForImageClassification", _TOWER, "q_proj v_proj", 4),
     "siglip": ("SiglipForImageClassification", _TOWER, "q_proj v_proj", 4),
@@ -234,7 +226,7 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any], str, int]] = {
         "UperNetForSemanticSegmentation",
         {
             "backbone_config": transformers.ConvNextConfig(
-                **_STAGES, out_features=["stage1", "stage2", "stage3", "stage4"]
+                **STAGES, out_features=["stage1", "stage2", "stage3", "stage4"]
             ),
             "hidden_size": 8,
         },
@@ -244,7 +236,7 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any], str, int]] = {
     "depth_anything": (
         "DepthAnythingForDepthEstimation",
         {
-            "backbone_config": transformers.Dinov2Config(**{**_VIT, "num_hidden_layers": 4}, out_indices=[1, 2, 3, 4]),
+            "backbone_config": transformers.Dinov2Config(**{**VIT, "num_hidden_layers": 4}, out_indices=[1, 2, 3, 4]),
             "reassemble_hidden_size": 16,
             "neck_hidden_sizes": [8] * 4,
             "fusion_hidden_size": 8,
@@ -252,7 +244,7 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any], str, int]] = {
         "q_proj v_proj",
         8,
     ),
-    "sam": ("SamModel", {"vision_config": {**_VIT, "output_channels": 256, "global_attn_indexes": [1]}}, "qkv", 2),
+    "sam": ("SamModel", {"vision_config": {**VIT, "output_channels": 256, "global_attn_indexes": [1]}}, "qkv", 2),
 }
 NOT_BUILT = {"dinat"}  # needs natten, which runs on a GPU only
 

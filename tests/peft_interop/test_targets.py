@@ -11,6 +11,7 @@ import transformers
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.peft_interop.toolkit import quiet
+from tests.tiny_models import VIT
 from torch import nn
 
 import lumora.peft
@@ -132,12 +133,8 @@ def test_all_linear_on_a_plain_module__is_that_of_peft(config: dict[str, Any]) -
 
 
 def vit() -> nn.Module:
-    config = transformers.ViTConfig(
-        hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12, image_size=8, patch_size=4,
-        num_labels=3,
-    )  # fmt: skip
     torch.manual_seed(0)
-    return transformers.ViTForImageClassification(config).eval()
+    return transformers.ViTForImageClassification(transformers.ViTConfig(**VIT, num_labels=3)).eval()
 
 
 @pytest.mark.parametrize(
@@ -156,7 +153,7 @@ def vit() -> nn.Module:
     ids=str,
 )
 def test_vit_of_transformers__is_adapted_as_by_peft(config: dict[str, Any]) -> None:
-    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     models: list[Any] = []
     for library in (peft, lumora.peft):
         torch.manual_seed(1)

@@ -16,6 +16,7 @@ import pytest
 import torch
 import transformers
 from tests.peft_interop.toolkit import LIBRARIES, adapted, mlp, module_of, quiet
+from tests.tiny_models import VIT
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -184,14 +185,7 @@ def test_config_of_the_caller__stays_as_it_was() -> None:
 
 
 def test_names_that_transformers_replaced__are_understood() -> None:
-    config = transformers.ViTConfig(
-        hidden_size=8,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=12,
-        image_size=8,
-        patch_size=4,
-    )
+    config = transformers.ViTConfig(**VIT)
     options = {"r": 2, "target_modules": ["query", "value"], "modules_to_save": ["classifier"]}
     with pytest.warns(UserWarning, match="q_proj"):
         ours = lumora.peft.get_peft_model(

@@ -15,6 +15,7 @@ import torch
 import torchvision.models.convnext
 import torchvision.models.swin_transformer
 import transformers
+from tests.tiny_models import SEGFORMER, STAGES, VIT
 from torch import Tensor, nn
 
 PICTURES = (2, 3, 32, 32)
@@ -74,14 +75,6 @@ def _of_transformers(
 
 
 _CLASSIFIER = "ForImageClassification"
-_VIT = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "image_size": 32,
-    "patch_size": 8,
-}
 _SWIN = {
     "image_size": 32,
     "patch_size": 2,
@@ -91,19 +84,11 @@ _SWIN = {
     "window_size": 4,
     "drop_path_rate": 0.0,
 }
-_STAGES = {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
-_SEGFORMER = {
-    **_STAGES,
-    "num_attention_heads": [1, 1, 2, 2],
-    "sr_ratios": [4, 2, 1, 1],
-    "decoder_hidden_size": 16,
-    "drop_path_rate": 0.0,
-    "classifier_dropout_prob": 0.0,
-}
+_SEGFORMER = {**SEGFORMER, "drop_path_rate": 0.0, "classifier_dropout_prob": 0.0}
 
 
 def _clip() -> nn.Module:
-    config = transformers.CLIPConfig(text_config=_VIT, vision_config=_VIT, projection_dim=8)
+    config = transformers.CLIPConfig(text_config=VIT, vision_config=VIT, projection_dim=8)
     return transformers.CLIPForImageClassification(config)
 
 
@@ -133,19 +118,19 @@ def _mask2former() -> nn.Module:
 
 
 TRANSFORMERS = [
-    _of_transformers("vit", "ViT", _CLASSIFIER, ("q_proj", "v_proj", "mlp.fc1"), **_VIT),
-    _of_transformers("dinov2", "Dinov2", _CLASSIFIER, ("mlp.fc2", "projection"), **_VIT),
+    _of_transformers("vit", "ViT", _CLASSIFIER, ("q_proj", "v_proj", "mlp.fc1"), **VIT),
+    _of_transformers("dinov2", "Dinov2", _CLASSIFIER, ("mlp.fc2", "projection"), **VIT),
     _of_transformers("swin", "Swin", _CLASSIFIER, ("k_proj", "reduction"), **_SWIN),
     _of_transformers("swinv2", "Swinv2", _CLASSIFIER, ("dense", "reduction"), **_SWIN),
     _of_transformers(
         "segformer", "Segformer", "ForSemanticSegmentation", ("o_proj",), "decode_head", LARGE, **_SEGFORMER
     ),
     _of_transformers(
-        "convnext", "ConvNext", _CLASSIFIER, ("pwconv1", "patch_embeddings"), drop_path_rate=0.0, **_STAGES
+        "convnext", "ConvNext", _CLASSIFIER, ("pwconv1", "patch_embeddings"), drop_path_rate=0.0, **STAGES
     ),
-    _of_transformers("poolformer", "PoolFormer", _CLASSIFIER, ("conv1", "projection"), drop_path_rate=0.0, **_STAGES),
+    _of_transformers("poolformer", "PoolFormer", _CLASSIFIER, ("conv1", "projection"), drop_path_rate=0.0, **STAGES),
     _of_transformers(
-        "resnet", "ResNet", _CLASSIFIER, ("convolution",), "classifier", embedding_size=8, layer_type="basic", **_STAGES
+        "resnet", "ResNet", _CLASSIFIER, ("convolution",), "classifier", embedding_size=8, layer_type="basic", **STAGES
     ),
     _of_transformers(
         "pvt_v2",
@@ -157,7 +142,7 @@ TRANSFORMERS = [
         sr_ratios=[4, 2, 1, 1],
         image_size=64,
         drop_path_rate=0.0,
-        **_STAGES,
+        **STAGES,
     ),
     Architecture("clip", _clip, ("k_proj", "out_proj", "patch_embedding")),
 ]
