@@ -47,9 +47,10 @@ def weights(model: PeftModel, base: nn.Module, names: tuple[str, ...] = ("defaul
     """The base's adapted weights as formulas of the adapters' factors, under the base's own names."""
     found: dict[str, Tensor] = {}
     own = dict(base.named_parameters())
+    of_adapters = {key: parameter for key, parameter in model.named_parameters() if ".lora_" in key}
     for path, module in base.named_modules():
         for name in names:
-            tensors = _below(model, path)
+            tensors = _below(of_adapters, path)
             if not any(f".{name}" in key and "base_layer" not in key for key in tensors):
                 continue
             scaling = reference.scaling_of(model.peft_config[name])
@@ -59,12 +60,12 @@ def weights(model: PeftModel, base: nn.Module, names: tuple[str, ...] = ("defaul
     return found
 
 
-def _below(model: PeftModel, path: str) -> dict[str, Tensor]:
+def _below(of_adapters: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:
     """The parameters of adapters in the layer at `path`, the output projection of attention included."""
     start = f"{PREFIX}{path}."
     return {
         key.removeprefix(start): parameter
-        for key, parameter in model.named_parameters()
+        for key, parameter in of_adapters.items()
         if key.startswith(f"{start}lora_") or key.startswith(f"{start}base_layer.out_proj.lora_")
     }
 

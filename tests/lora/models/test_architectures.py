@@ -81,9 +81,10 @@ def test_outputs__are_those_of_the_written_weights_merged_or_not(architecture: A
             by_hand.assert_same(model(*args, **kwargs), base(*args, **kwargs))
         plain = model.merge_and_unload()
         by_hand.assert_close(plain(*args, **kwargs), unmerged)
-    assert plain.state_dict().keys() == base.state_dict().keys()
+    expected = {**base.state_dict(), **expected}
+    assert plain.state_dict().keys() == expected.keys()
     for key, value in plain.state_dict().items():
-        torch.testing.assert_close(value, expected.get(key, base.state_dict()[key]), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(value, expected[key], rtol=1e-9, atol=1e-9)
 
 
 @each
