@@ -34,6 +34,7 @@ from torch import nn
 
 from lumora import LoraConfig, LumoraError, PeftConfig, PeftModel, get_peft_model
 from lumora.errors import AdapterFileError, AdapterShapeError, PeftWarning
+from lumora.lora import get_peft_model_state_dict
 
 BODY = "base_model.model.body.lora_A.weight"
 
@@ -52,27 +53,41 @@ def folder(sound: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sound, tmp_path / "adapter"))
 
 
-def load_fresh(model: nn.Module, folder: Path) -> None:
-    PeftModel.from_pretrained(model, folder)
+def load_fresh(model: nn.Module, folder: Path) -> PeftModel:
+    return PeftModel.from_pretrained(model, folder)
 
 
-def load_second(model: nn.Module, folder: Path) -> None:
+def load_second(model: nn.Module, folder: Path) -> PeftModel:
     model.load_adapter(folder, "second")  # type: ignore[operator]
+    return model  # type: ignore[return-value]
 
 
-def load_over(model: nn.Module, folder: Path) -> None:
+def load_over(model: nn.Module, folder: Path) -> PeftModel:
     model.load_adapter(folder, "default", is_trainable=True)  # type: ignore[operator]
+    return model  # type: ignore[return-value]
+
+
+def assert_holds(model: PeftModel, folder: Path, name: str = "default") -> None:
+    """The adapter has the values that the file has."""
+    expected = safetensors.torch.load_file(folder / WEIGHTS)
+    found = get_peft_model_state_dict(model, adapter_name=name)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
 WAYS = [(load_fresh, base), (load_second, adapted), (load_over, adapted)]
 every_way = pytest.mark.parametrize(("load", "make"), WAYS, ids=["fresh", "second", "over"])
-Load = Callable[[nn.Module, Path], None]
+Load = Callable[[nn.Module, Path], PeftModel]
 Make = Callable[[], nn.Module]
 
 
 def test_sound_folder__loads_every_way(sound: Path) -> None:
     for load, make in WAYS:
-        load(make(), sound)
+        model = make()
+        for name, parameter in model.named_parameters():
+            if ".lora_" in name:
+                nn.init.constant_(parameter, 7.0)
+        assert_holds(load(model, sound), sound, "second" if load is load_second else "default")
 
 
 # --- the tensors ------------------------------------------------------------------------------------------------------
@@ -311,7 +326,7 @@ def test_wrong_field__is_named(folder: Path, field: str) -> None:
 @pytest.mark.parametrize("field", ["megatron_config", "use_qalora", "target_parameters", "something_of_the_future"])
 def test_unknown_field__at_its_default_is_no_hindrance(folder: Path, field: str) -> None:
     edit_config(folder, **{field: None if field != "use_qalora" else False})
-    load_fresh(base(), folder)
+    assert_holds(load_fresh(base(), folder), folder)
 
 
 def test_every_field__with_every_value_loads_or_is_refused(folder: Path) -> None:
@@ -341,9 +356,9 @@ def loads_or_is_refused(folder: Path) -> None:
 def test_explicit_configuration__stands_in_for_the_file(folder: Path) -> None:
     config = PeftConfig.from_pretrained(str(folder))
     (folder / CONFIG).write_text("{nonsense")
-    PeftModel.from_pretrained(base(), folder, config=config)
+    assert_holds(PeftModel.from_pretrained(base(), folder, config=config), folder)
     (folder / CONFIG).unlink()
-    PeftModel.from_pretrained(base(), folder, config=config)
+    assert_holds(PeftModel.from_pretrained(base(), folder, config=config), folder)
 
 
 # --- folders and paths ------------------------------------------------------------------------------------------------
@@ -382,7 +397,7 @@ def test_links_to_sound_files__are_followed_as_in_the_cache_of_the_hub(folder: P
     linked.mkdir()
     for name in (CONFIG, WEIGHTS):
         (linked / name).symlink_to(folder / name)
-    load_fresh(base(), linked)
+    assert_holds(load_fresh(base(), linked), folder)
 
 
 def test_file_in_place_of_the_folder__is_refused(folder: Path) -> None:
