@@ -82,6 +82,29 @@ def test_doctor__what_masks_mean_can_be_said(lumora, tmp_path):
     assert lumora("doctor", root, "--labels", "sky,sea").code == 1
 
 
+def test_doctor__which_columns_hold_what_can_be_said(lumora, data):
+    files = sorted(path.relative_to(data) for path in data.rglob("*.png"))
+    rows = [f"{file},{i % 2},{(i + 1) % 2},{file.parent.name}" for i, file in enumerate(files)]
+    (data / "all.csv").write_text("\n".join(["where,warm,cold,species", *rows]))
+    one = lumora("doctor", data, "--column", "picture=where", "--column", "label=species")
+    assert f"labels:            {', '.join(made.CLASSES)}" in one.out
+    two = lumora("doctor", data, *(f"--column={said}" for said in ("picture=where", "label=warm", "label=cold")))
+    assert "multilabel" in two.out
+    assert "labels:            warm, cold" in two.out
+    assert (
+        "no column 'specie'; did you mean 'species'?"
+        in lumora("doctor", data / "all.csv", "--column", "label=specie").err
+    )
+
+
+def test_doctor__how_large_pictures_may_be_can_be_said(lumora, data):
+    height, width = Image.open(next(data.rglob("*.png"))).size
+    assert lumora("doctor", data, "--max-pixels", height * width).code == 0
+    ended = lumora("doctor", data, "--max-pixels", height * width - 1)
+    assert ended.code == 1
+    assert f"{height * width:,} pixels, and the limit is {height * width - 1:,}" in ended.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -91,6 +114,8 @@ def test_doctor__what_masks_mean_can_be_said(lumora, tmp_path):
         (["data", "--fix", "full"], "is not empty"),
         (["data", "--task", "detection"], "is not one of 'classification'"),
         (["data", "--threads", "0"], "--threads"),
+        (["data", "--max-pixels", "0"], "--max-pixels"),
+        (["data", "--column", "species"], "'species' is not ROLE=NAME"),
     ],
 )
 def test_doctor__misuse_ends_with_2(lumora, data, monkeypatch, arguments, words):

@@ -65,6 +65,21 @@ Reduce = Annotated[
         "--reduce-labels/--no-reduce-labels", help="Whether 0 in masks counts nowhere and 1 is the first class."
     ),
 ]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="ROLE=NAME",
+        help="Which column of a table is the picture, label, mask or split; may be repeated.",
+    ),
+]
+Subset = Annotated[
+    str | None, typer.Option("--subset", metavar="NAME", help="The subset of a dataset on the Hub.", show_default=False)
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option("--max-pixels", metavar="N", min=1, help="Larger pictures are not decoded; 80,000,000 if not said."),
+]
 Threads = Annotated[
     int | None, typer.Option("--threads", metavar="N", min=1, help="How many to read with.", show_default=False)
 ]
@@ -78,6 +93,9 @@ def command(
     labels: LabelNames = None,
     ignore: Ignore = None,
     reduce_labels: Reduce = None,
+    column: Columns = None,
+    subset: Subset = None,
+    max_pixels: MaxPixels = None,
     threads: Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Write JSON with every file, for machines.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
@@ -88,9 +106,11 @@ def command(
 
     Ends with 1 if there are errors; with --fix, if the copy has any.
     """
+    from lumora.data import Limits
     from lumora.data.doctor import examine, repair
     from lumora.data.doctor.repair import check_place
 
+    columns = _columns(column or ())
     repaired: Repair | None = None
     try:
         if fix is not None:
@@ -103,6 +123,9 @@ def command(
                 labels=_labels(labels),
                 ignore=ignore or 255,
                 reduce_labels=reduce_labels,
+                columns=columns,
+                subset=subset,
+                limits=Limits() if max_pixels is None else Limits(max_pixels),
                 threads=threads,
                 progress=told,
             )
@@ -129,6 +152,18 @@ def _labels(text: str | None) -> list[str] | str | None:
     return [name.strip() for name in text.split(",")] if text and "," in text else text
 
 
+def _columns(said: Sequence[str]) -> dict[str, str | list[str]]:
+    """The columns by what they hold; a role that is named again has several."""
+    columns: dict[str, str | list[str]] = {}
+    for each in said:
+        role, equals, name = each.partition("=")
+        if not (role and equals and name):
+            raise typer.BadParameter(f"{each!r} is not ROLE=NAME, such as label=species.", param_hint="--column")
+        before = columns.get(role)
+        columns[role] = name if before is None else [*([before] if isinstance(before, str) else before), name]
+    return columns
+
+
 @contextmanager
 def _progress(what: str) -> Generator[Callable[[int, int], None]]:
     """A bar that appears once it is known how much there is."""
@@ -149,7 +184,7 @@ def _show(report: Report) -> None:
     output.facts(
         {
             "data": report.data,
-            "read as": f"{report.task or 'nothing'} from {report.layout}",
+            "read as": f"{report.task} from {report.layout}" if report.task else report.layout,
             "pictures": f"{report.pictures:,}" + (f" ({splits})" if splits else ""),
             "labels": labels or "none",
         }

@@ -305,8 +305,9 @@ def _beyond(name: str, numbers: Array, wanted: str) -> UnreadableError:
 
 def _too_large(name: str, width: int, height: int, limits: Limits) -> TooLargeError:
     pixels = width * height
+    enough = -(-pixels // 10**7) * 10**7
     return TooLargeError(
-        f"{name} is {width:,} x {height:,}: {pixels / 1e6:,.0f} million pixels, and the limit is "
-        f"{limits.pixels / 1e6:g} million. Make it smaller or cut it into tiles; if it is meant, raise the limit: "
-        f"open_source(..., limits=Limits(pixels={-(-pixels // 10**7) * 10**7:_}))."
+        f"{name} is {width:,} x {height:,}: {pixels:,} pixels, and the limit is {limits.pixels:,}. Make it smaller or "
+        f"cut it into tiles; if it is meant, raise the limit: limits=Limits(pixels={enough:_}), on the command line "
+        f"--max-pixels {enough}."
     )
