@@ -112,6 +112,15 @@ def test_cross_entropy__a_negative_ignored_id_means_that_id_alone():
     expected = plain_cross_entropy(logits, target, ignore_index=-100)
     got = upsampled_cross_entropy(logits, target.to(torch.uint8), ignore_index=-100)
     torch.testing.assert_close(got, expected)
+    with pytest.raises(InputError, match="the ids 156"):
+        upsampled_cross_entropy(logits[:, :156], target.clamp(max=156).to(torch.uint8), ignore_index=-100)
+
+
+def test_cross_entropy__of_more_classes_than_the_ids_type_can_count():
+    logits, target = case((4, 4), (9, 9), 300, ignored=0.0)
+    target.clamp_(max=250)
+    got = upsampled_cross_entropy(logits, target.to(torch.uint8))
+    torch.testing.assert_close(got, plain_cross_entropy(logits, target))
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])

@@ -17,17 +17,24 @@ from lumora.ops.swap import has_hooks
 
 
 def rectified_and_dropped(x: Tensor, activation: nn.Module, dropout: nn.Module) -> Tensor:
-    """`dropout(activation(x))`, with the same draws and, where no value is infinite, the same gradients."""
-    if type(activation) is not nn.ReLU or type(dropout) is not nn.Dropout or not _is_trained(x, dropout):
+    """`dropout(activation(x))`, with the same draws and, where no value is infinite, the same gradients.
+
+    What is in `x` may be overwritten.
+    """
+    if type(activation) is not nn.ReLU or type(dropout) is not nn.Dropout:
         return dropout(activation(x))
     if has_hooks(activation) or has_hooks(dropout):
+        return dropout(activation(x))
+    if not torch.is_grad_enabled():
+        return dropout(F.relu_(x))
+    if not _is_trained(x, dropout):
         return dropout(activation(x))
     return _RectifiedAndDropped.apply(x, dropout.p)  # type: ignore[return-value]
 
 
 def _is_trained(x: Tensor, dropout: nn.Dropout) -> bool:
     """Whether something would be kept, and nobody but autograd's backward pass follows."""
-    if not (dropout.training and dropout.p < 1 and torch.is_grad_enabled() and x.requires_grad):
+    if not (dropout.training and dropout.p < 1 and x.requires_grad):
         return False
     if torch.compiler.is_compiling():  # a compiler keeps what it needs
         return False

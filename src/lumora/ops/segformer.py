@@ -49,16 +49,15 @@ def commuted_head(
         scale, shift = _scale_and_shift(head.batch_norm)
         parts = [scale[:, None] * part for part in parts]
         bias = shift if bias is None else shift + scale * bias
-    total: Tensor | None = None
-    size = encoder_hidden_states[0].shape[2:]
-    for features, projection, part in zip(encoder_hidden_states, head.linear_projections, parts, strict=True):
-        y = _projected_and_mixed(features, projection, part, bias)
-        bias = None  # once is enough
-        if y.shape[2:] != size:
-            y = F.interpolate(y, size=size, mode="bilinear", align_corners=False)
-        total = y if total is None else total + y
+    (largest, *others), (first, *projections), (part, *rest) = encoder_hidden_states, head.linear_projections, parts
+    total = _projected_and_mixed(largest, first, part, bias)
+    for features, projection, part in zip(others, projections, rest, strict=True):
+        y = _projected_and_mixed(features, projection, part, None)
+        if y.shape[2:] != total.shape[2:]:
+            y = F.interpolate(y, size=total.shape[2:], mode="bilinear", align_corners=False)
+        total = total + y if torch._C._are_functorch_transforms_active() else total.add_(y)
     hidden = total if folds else head.batch_norm(total)
-    return head.classifier(rectified_and_dropped(hidden, head.activation, head.dropout))
+    return head.classifier(rectified_and_dropped(hidden, head.activation, head.dropout)).contiguous()
 
 
 def tiled_loss(
@@ -135,6 +134,7 @@ def _projected_and_mixed(features: Tensor, projection: Any, part: Tensor, bias: 
 
 def _pixelwise(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     dtype = features.dtype
+    features = features.contiguous(memory_format=torch.channels_last)  # in which all that follows is faster
     return F.conv2d(features, weight.to(dtype)[:, :, None, None], None if bias is None else bias.to(dtype))
 
 

@@ -145,16 +145,10 @@ def _nothing(logits: Tensor) -> Tensor:
 
 
 def _check_ids(target: Tensor, classes: int, ignore_index: int) -> None:
-    if not target.numel():
-        return
-    if target.dtype in (torch.uint16, torch.uint32, torch.uint64):  # in which torch searches for nothing
-        target = target.long()
-    least, most = (int(value) for value in target.aminmax())
-    if least >= 0 and most < classes:
-        return
-    ids = target.unique().tolist()
-    if outside := [i for i in ids if i != ignore_index and not 0 <= i < classes]:
-        shown = ", ".join(map(str, outside[:5])) + (", ..." if len(outside) > 5 else "")
+    target = target.long()  # a smaller type would take a number that it cannot hold for another one
+    outside = target[((target < 0) | (target >= classes)) & (target != ignore_index)]
+    if ids := outside.unique().tolist():
+        shown = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
         raise InputError(
             f"target has the ids {shown}, but the logits have the classes 0 to {classes - 1} and {ignore_index} is "
             "ignored. Check the number of classes, whether ids start at 1, and ignore_index."
