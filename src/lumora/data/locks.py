@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
+
+_held: weakref.WeakSet[FileIO] = weakref.WeakSet()
 
 if sys.platform == "win32":
     import msvcrt
@@ -59,3 +64,23 @@ def is_held(path: Path) -> bool:
         return not try_lock(file)
     finally:
         os.close(file)
+
+
+def hold(path: Path) -> FileIO | None:
+    """The file, made if need be and locked until it is closed or this process ends; None when another has the lock.
+
+    Forked processes do not hold it too, as they otherwise would: workers outlive a killed program for seconds.
+    """
+    file = FileIO(path, "a+")
+    if not try_lock(file.fileno()):
+        file.close()
+        return None
+    _held.add(file)
+    _let_go_in_forks()
+    return file
+
+
+@functools.cache
+def _let_go_in_forks() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: [file.close() for file in list(_held)])
