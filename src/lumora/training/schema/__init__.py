@@ -1,0 +1,1 @@
+"""What a recipe may say: its sections and keys, how they are read from text and files, and what contradicts what."""
