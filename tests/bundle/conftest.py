@@ -1,0 +1,24 @@
+import warnings
+
+import pytest
+from tests.bundle.making import about_of, adapted, base_of
+
+from lumora.bundle import write
+from lumora.errors import LumoraWarning
+
+
+@pytest.fixture(autouse=True)
+def _small_models_are_meant_to_be():
+    """Adapters of tiny layers are larger than the layers."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "adapters are larger|.* larger than the layers", LumoraWarning)
+        yield
+
+
+@pytest.fixture
+def vit(tmp_path):
+    """A base of transformers, its adapted model, and its bundle."""
+    base, side = base_of("vit", tmp_path / "base")
+    model, about = adapted(base), about_of(base, side)
+    write(tmp_path / "bundle", model, about)
+    return tmp_path / "bundle", model, about
