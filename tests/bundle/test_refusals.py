@@ -59,8 +59,7 @@ def test_base__that_is_gone_is_told(vit, tmp_path):
 
 def test_base__that_is_a_function_is_called_only_if_the_caller_says_so(tmp_path, monkeypatch):
     (tmp_path / "somebodys.py").write_text(
-        "from pathlib import Path\nfrom tests.bundle.damaging import rewrite, without
-from tests.bundle.making import pyramid\n"
+        "from pathlib import Path\nfrom tests.bundle.making import pyramid\n"
         f"def make():\n    Path({str(tmp_path / 'called')!r}).touch()\n    return pyramid()\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
