@@ -97,13 +97,8 @@ def recipe_text(recipe: Recipe) -> str:
       r: 8
     <BLANKLINE>
     """
-    sections: dict[str, tuple[str, dict[str, Any]]] = {}
-    for name, field in Recipe.model_fields.items():
-        sections[name] = (field.description or "", {})
-    for dotted, value in asked_of(recipe).items():
-        section, _, name = dotted.partition(".")
-        sections[section][1][name] = value
-    return yaml_files.document(sections, _HEADING)
+    comments = {name: field.description or "" for name, field in Recipe.model_fields.items()}
+    return yaml_files.document({comments[name]: {name: values} for name, values in plain(recipe).items()}, _HEADING)
 
 
 def asked_of(recipe: Recipe) -> Values:
@@ -115,6 +110,19 @@ def asked_of(recipe: Recipe) -> Values:
         if key.field in section.model_fields_set and (value is not None or key.null is not None):
             given[name] = value
     return given
+
+
+def plain(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """The keys that a recipe gives, by section, as values that JSON and YAML know.
+
+    >>> plain(parse_asked({"lora.r": 8, "lora.targets": "query,value"}))
+    {'lora': {'r': 8, 'targets': ['query', 'value']}}
+    """
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in asked_of(recipe).items():
+        section, _, field = name.partition(".")
+        sections.setdefault(section, {})[field] = yaml_files.plain(value)
+    return sections
 
 
 def recipe_hash(recipe: Recipe) -> str:

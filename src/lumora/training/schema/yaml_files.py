@@ -137,7 +137,6 @@ def _text_node(dumper: _Dumper, text: str) -> ScalarNode:
 
 _Dumper.add_representer(str, _text_node)
 _Dumper.add_representer(float, lambda dumper, value: dumper.represent_scalar(_FLOAT, repr(value)))
-_Dumper.add_representer(tuple, lambda dumper, value: dumper.represent_list(list(value)))
 
 
 def parsed(text: str) -> Any:
@@ -164,18 +163,30 @@ def parsed(text: str) -> Any:
 def written(value: Any) -> str:
     """One line of YAML for a plain value.
 
-    >>> written(1e-05), written("8"), written(("a", 2)), written({"x": None})
+    >>> written(1e-05), written("8"), written(["a", 2]), written({"x": None})
     ('1e-05', "'8'", '[a, 2]', '{x: null}')
     """
     text: str = yaml.dump(value, Dumper=cast("Any", _Dumper), width=float("inf"), allow_unicode=True)
     return text.removesuffix("...\n").removesuffix("\n")
 
 
-def document(sections: Mapping[str, tuple[str, Mapping[str, Any]]], heading: str) -> str:
-    """A text of sections, each with a comment above; empty ones are left out."""
+def document(parts: Mapping[str, Mapping[str, Mapping[str, Any]]], heading: str) -> str:
+    """A text of sections, `{comment: {section: {key: value}}}`, each with its comment above."""
     lines = [f"# {heading}"]
-    for name, (comment, values) in sections.items():
-        if values:
-            lines += ["", f"# {comment}", f"{name}:"]
-            lines += [f"  {key}: {written(value)}" for key, value in values.items()]
+    for comment, sections in parts.items():
+        for name, values in sections.items():
+            lines += ["", f"# {comment}", f"{name}:", *(f"  {key}: {written(value)}" for key, value in values.items())]
     return "\n".join(lines) + "\n"
+
+
+def plain(value: Any) -> Any:
+    """A value with lists for tuples.
+
+    >>> plain({"a": (1, ("b",))})
+    {'a': [1, ['b']]}
+    """
+    if isinstance(value, tuple | list):
+        return [plain(one) for one in cast("list[Any]", value)]
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in cast("Mapping[Any, Any]", value).items()}
+    return value
