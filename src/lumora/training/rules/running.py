@@ -1,0 +1,70 @@
+"""Where and how a training runs when nothing is said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from lumora.training.rules.base import Choice, Choosing, Rule, always, default, detected
+from lumora.training.schema.quantities import size_text
+
+MEMORY_SHARE, DISK_SHARE = 4, 2
+"""Decoded pictures take at most a quarter of the memory, or half of what is free on the disk."""
+_STEP = 100_000_000
+
+
+def out(known: Choosing) -> Choice:
+    """A folder that is called as the data are."""
+    path = known["data.path"] or known.facts.task
+    words = re.findall(r"[\w.-]+", re.split(r"[/\\]", path.rstrip("/\\"))[-1])
+    name = "-".join(words).strip(".-") or known.facts.task
+    return default(f"runs/{name}", "called as the data are")
+
+
+def workers(known: Choosing) -> Choice:
+    """As many as the training itself leaves cores for."""
+    machine = known.facts.machine
+    if machine.device == "cuda":
+        return detected(min(8, max(0, machine.cores - 1)), f"{machine.cores} cores beside a GPU")
+    spare = min(4, machine.cores // 4)
+    return detected(spare, f"{machine.cores} cores, which the training needs too")
+
+
+def cache_on(known: Choosing) -> Choice:
+    """In memory if all decoded pictures fit, on the disk if they fit there."""
+    needed = _needed(known)
+    if needed <= known.facts.machine.memory // MEMORY_SHARE:
+        return detected("ram", "all decoded pictures fit")
+    if needed <= known.facts.machine.disk // DISK_SHARE:
+        return detected("disk", "memory has no room for all decoded pictures")
+    return detected("ram", "neither memory nor disk has room for all decoded pictures")
+
+
+def cache(known: Choosing) -> Choice:
+    """Room for all decoded pictures, if there is any."""
+    machine, needed = known.facts.machine, _needed(known)
+    place = known.asked.get("run.cache_on")
+    rooms = {"ram": machine.memory // MEMORY_SHARE, "disk": machine.disk // DISK_SHARE}
+    if any(needed <= room for name, room in rooms.items() if place in (None, name)):
+        return detected(size_text(-(-needed // _STEP) * _STEP), "room for all decoded pictures")
+    room = rooms[place or "ram"] // _STEP * _STEP
+    return detected(size_text(room), "as much as there is room for; other pictures are decoded each time")
+
+
+def _needed(known: Choosing) -> int:
+    """Bytes of all pictures, and of masks, decoded."""
+    facts = known.facts
+    height, width = facts.picture_size
+    return (facts.pictures_train + facts.pictures_validation) * height * width * (4 if facts.segments else 3)
+
+
+RULES: Mapping[str, Rule] = {
+    "run.out": out,
+    "run.workers": workers,
+    "run.cache": cache,
+    "run.cache_on": cache_on,
+    "run.checkpoint_every": always(60.0, "at most a minute is lost"),
+    "run.track": always((), "nobody else is told"),
+    "run.live_samples": always(4, "a few, to see it learn"),
+    "run.threads": always(None, "as torch chooses"),
+}
