@@ -12,7 +12,6 @@ from lumora.bundle import load, write
 from lumora.errors import BundleError
 from lumora.lora import LoraConfig, get_peft_model
 
-
 # --- the base ---------------------------------------------------------------------------------------------------------
 
 

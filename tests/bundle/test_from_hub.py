@@ -1,0 +1,72 @@
+"""Bundles in repositories of a Hub of our own."""
+
+import pickle
+
+import pytest
+import torch
+from tests.bundle.making import logits
+from tests.hub_server import Client, FailedError, serving
+
+from lumora.bundle import load
+
+REPOSITORY = "me/foxes"
+
+pytestmark = pytest.mark.slow  # each client is a new process
+
+
+@pytest.fixture
+def hub():
+    with serving() as hub:
+        yield hub
+
+
+@pytest.fixture
+def client(hub, tmp_path):
+    return Client(hub.url, tmp_path / "home")
+
+
+def loaded_logits(where):
+    """Plain values, which need no torch to travel."""
+    return logits(load(where).model, 32).tolist()
+
+
+def test_load__takes_a_repository(hub, client, vit):
+    folder, model, _ = vit
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps("not asked for"))
+    hub.add(REPOSITORY, folder)
+    torch.testing.assert_close(torch.tensor(client.run(loaded_logits, REPOSITORY)), logits(model, 32))
+    fetched = {path.name for path in (client.home).rglob("snapshots/*/*")}
+    assert fetched == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "lumora.json",
+        "manifest.json",
+        "preprocessor_config.json",
+        "proof.safetensors",
+    }
+
+
+def test_load__refuses_a_repository_that_is_not_whole(hub, client, vit):
+    folder, _, _ = vit
+    content = bytearray((folder / "adapter_model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "adapter_model.safetensors").write_bytes(content)
+    hub.add(REPOSITORY, folder)
+    with pytest.raises(FailedError, match=r"BundleError.*\n.*adapter_model\.safetensors is damaged"):
+        client.run(loaded_logits, REPOSITORY)
+    (folder / "adapter_model.safetensors").unlink()
+    hub.add("me/other", folder)
+    with pytest.raises(
+        FailedError, match=r"BundleError.*'me/other' is no bundle: .*no file 'adapter_model\.safetensors'"
+    ):
+        client.run(loaded_logits, "me/other")
+
+
+def test_load__refuses_a_repository_that_is_no_bundle(hub, client, vit, tmp_path):
+    _, model, _ = vit
+    model.save_pretrained(tmp_path / "adapter")
+    hub.add(REPOSITORY, tmp_path / "adapter")
+    with pytest.raises(FailedError, match=r"BundleError.*'me/foxes' is no bundle: .*no file 'lumora\.json'"):
+        client.run(loaded_logits, REPOSITORY)
+    with pytest.raises(FailedError, match=r"HubError.*no folder 'me/nothing' here and no such repository"):
+        client.run(loaded_logits, "me/nothing")
