@@ -1,1 +1,56 @@
-"""Training: recipes and how their gaps are filled, the loop, and what a run leaves behind."""
+"""Training: recipes and how their gaps are filled, the loop, and what a run leaves behind.
+
+Importing this package imports nothing else: each name below is fetched when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lumora.training.choosing import Chosen as Chosen
+    from lumora.training.choosing import explained as explained
+    from lumora.training.choosing import resolve as resolve
+    from lumora.training.facts import BaseFacts as BaseFacts
+    from lumora.training.facts import Facts as Facts
+    from lumora.training.facts import Machine as Machine
+    from lumora.training.recipe import Recipe as Recipe
+    from lumora.training.recipe import parse_asked as parse_asked
+    from lumora.training.recipe import read_recipe as read_recipe
+    from lumora.training.recipe import recipe_hash as recipe_hash
+    from lumora.training.recipe import recipe_text as recipe_text
+    from lumora.training.recipe import write_recipe as write_recipe
+    from lumora.training.rules.base import Origin as Origin
+    from lumora.training.schema.asked import split_settings as split_settings
+
+_HOMES = {
+    "BaseFacts": "facts",
+    "Chosen": "choosing",
+    "Facts": "facts",
+    "Machine": "facts",
+    "Origin": "rules.base",
+    "Recipe": "recipe",
+    "explained": "choosing",
+    "parse_asked": "recipe",
+    "read_recipe": "recipe",
+    "recipe_hash": "recipe",
+    "recipe_text": "recipe",
+    "resolve": "choosing",
+    "split_settings": "schema.asked",
+    "write_recipe": "recipe",
+}
+
+__all__ = [*_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lumora.training' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"lumora.training.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

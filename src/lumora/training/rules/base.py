@@ -61,6 +61,13 @@ def detected(value: Any, why: str) -> Choice:
     return value, Origin("detected", why)
 
 
-def always(value: Any, why: str) -> Rule:
-    """The rule that gives this value whatever is known."""
-    return lambda _: default(value, why)
+@dataclass(frozen=True)
+class always:  # noqa: N801 - it reads as a word in the tables of rules
+    """The rule that gives the same value whatever is known."""
+
+    value: Any
+    why: str
+
+    def __call__(self, known: Choosing) -> Choice:
+        """The value."""
+        return default(self.value, self.why)

@@ -8,12 +8,12 @@ from lumora.training.rules.base import Choice, Choosing, Rule, always, default, 
 
 
 def task(known: Choosing) -> Choice:
-    """What the data are for."""
+    """What the data are labelled for."""
     return detected(known.facts.task, "what the data are labelled for")
 
 
 def validation(known: Choosing) -> Choice:
-    """A fifth, or half of what a large test leaves."""
+    """0.2, or half of what a large test leaves."""
     left = 1 - known["data.test"]
     if left <= 0.4:
         return default(left / 2, "half of what the test leaves")

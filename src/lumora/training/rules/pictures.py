@@ -16,7 +16,7 @@ _SIDED = re.compile(r"(?:^|[\W_])(left|right|port|starboard|clockwise)(?:$|[\W_]
 
 
 def size(known: Choosing) -> Choice:
-    """The size that the base was trained with; for segmentation that of the pictures, if the base takes any."""
+    """That of the base; for segmentation the pictures' own, up to 512, if the base takes any."""
     facts = known.facts
     side, least = min(facts.picture_size), max(facts.base.size)
     if not facts.segments:
@@ -28,21 +28,21 @@ def size(known: Choosing) -> Choice:
 
 
 def area(known: Choosing) -> Choice:
-    """The part of a picture that a classifier is shown."""
+    """0.08 to 1 for classification, null for segmentation."""
     if known.facts.segments:
         return default(None, "segmentation draws a scale")
     return default((0.08, 1.0), "usual for classification")
 
 
 def scale(known: Choosing) -> Choice:
-    """The scale at which a segmenter is shown a picture."""
+    """0.5 to 2 for segmentation, null for classification."""
     if not known.facts.segments:
         return default(None, "classification draws a part")
     return default((0.5, 2.0), "usual for segmentation")
 
 
 def flip(known: Choosing) -> Choice:
-    """Half of the pictures, unless left and right make a difference."""
+    """0.5; 0 if the labels are digits, letters, or name a side."""
     names = known.facts.class_names
     if len(names) > 1 and all(len(name.strip()) == 1 and name.strip().isalnum() for name in names):
         return detected(0.0, "the labels are digits or letters, which mirrored are others")
@@ -52,14 +52,14 @@ def flip(known: Choosing) -> Choice:
 
 
 def colour(known: Choosing) -> Choice:
-    """Colours of masks' pictures are changed; a part drawn of a picture is change enough for a classifier."""
+    """0.25 for segmentation, else 0."""
     if known.facts.segments:
         return default(0.25, "usual for segmentation")
     return default(0.0, "parts and mirroring vary enough")
 
 
 def class_weights(known: Choosing) -> Choice:
-    """Every picture counts the same; where classes are very unequal, the reason says what could be done."""
+    """None; where some classes are much rarer than others, the reason says so."""
     counts, names = known.facts.class_counts, known.facts.class_names
     present = [count for count in counts if count]
     if present and max(present) >= UNEQUAL * min(present):
@@ -70,7 +70,7 @@ def class_weights(known: Choosing) -> Choice:
 
 
 def dice(known: Choosing) -> Choice:
-    """Beside the cross entropy, so that small things count."""
+    """1 for segmentation, else 0."""
     if known.facts.segments:
         return default(1.0, "so that small things count")
     return default(0.0, "for segmentation only")

@@ -14,7 +14,7 @@ _STEP = 100_000_000
 
 
 def out(known: Choosing) -> Choice:
-    """A folder that is called as the data are."""
+    """A folder in `runs` that is called as the data are."""
     path = known["data.path"] or known.facts.task
     words = re.findall(r"[\w.-]+", re.split(r"[/\\]", path.rstrip("/\\"))[-1])
     name = "-".join(words).strip(".-") or known.facts.task
@@ -22,7 +22,7 @@ def out(known: Choosing) -> Choice:
 
 
 def workers(known: Choosing) -> Choice:
-    """As many as the training itself leaves cores for."""
+    """A quarter of the cores, at most 4; beside a GPU all but one, at most 8."""
     machine = known.facts.machine
     if machine.device == "cuda":
         return detected(min(8, max(0, machine.cores - 1)), f"{machine.cores} cores beside a GPU")
@@ -31,7 +31,7 @@ def workers(known: Choosing) -> Choice:
 
 
 def cache_on(known: Choosing) -> Choice:
-    """In memory if all decoded pictures fit, on the disk if they fit there."""
+    """The disk if all decoded pictures fit there and not in memory, else the memory."""
     needed = _needed(known)
     if needed <= known.facts.machine.memory // MEMORY_SHARE:
         return detected("ram", "all decoded pictures fit")
@@ -41,7 +41,7 @@ def cache_on(known: Choosing) -> Choice:
 
 
 def cache(known: Choosing) -> Choice:
-    """Room for all decoded pictures, if there is any."""
+    """Room for all decoded pictures, up to a quarter of the memory or half of what the disk has."""
     machine, needed = known.facts.machine, _needed(known)
     place = known.asked.get("run.cache_on")
     rooms = {"ram": machine.memory // MEMORY_SHARE, "disk": machine.disk // DISK_SHARE}
