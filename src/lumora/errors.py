@@ -84,6 +84,26 @@ class OutputError(LumoraError, ValueError):
     """What is to be written has no place where it was asked for: something is there, or it would come into the data."""
 
 
+class RecipeError(ConfigError):
+    """A recipe asks for something that is not there or does not fit; the message tells every problem."""
+
+
+class BundleError(LumoraError, ValueError):
+    """A bundle is missing something, damaged, newer than this version, or not for this base or task."""
+
+
+class CheckpointError(LumoraError, ValueError):
+    """No checkpoint of a run is whole, or it belongs to another recipe."""
+
+
+class RunError(LumoraError, ValueError):
+    """A run's folder cannot be used: another run is in it, it is no run, or nothing can be written there."""
+
+
+class TrainingError(LumoraError, RuntimeError):
+    """A training cannot go on; the message says what happened and what to change."""
+
+
 class MetricError(LumoraError, ValueError):
     """What was to be measured does not fit the metric, or nothing was measured."""
 

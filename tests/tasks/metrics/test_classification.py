@@ -237,3 +237,19 @@ def test_update__shapes_that_do_not_fit_are_refused(kind, logits, targets, messa
 def test_update__a_label_beyond_the_list_is_refused():
     with pytest.raises(MetricError, match="A label is 9; with 9 classes they are 0 to 8"):
         ClassificationMetrics(NAMES).update(torch.zeros(1, 9), torch.tensor([9]))
+
+
+def test_metrics__tell_how_often_each_class_was_said_and_meant():
+    logits, targets = torch.randn(50, 4), torch.randint(-1, 4, (50,))
+    one = ClassificationMetrics("abcd")
+    one.update(logits, targets)
+    known = targets >= 0
+    said, meant = one.said_and_meant()
+    assert said.tolist() == np.bincount(logits.argmax(1)[known], minlength=4).tolist()
+    assert meant.tolist() == np.bincount(targets[known], minlength=4).tolist()
+    several = MultiLabelMetrics("abcd")
+    labels = torch.randint(0, 2, (50, 4))
+    several.update(logits, labels)
+    said, meant = several.said_and_meant()
+    assert said.tolist() == (logits >= 0).sum(0).tolist()
+    assert meant.tolist() == labels.sum(0).tolist()

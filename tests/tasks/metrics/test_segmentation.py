@@ -181,3 +181,14 @@ def test_memory__is_the_same_after_a_hundred_pictures():
 def test_flat__names_the_classes_as_the_guides_do():
     flat = counted(*masks(1)).compute().flat()
     assert {"mean_iou", "iou_class 0", "accuracy_class 0"} <= flat.keys()
+
+
+def test_metrics__tell_of_how_many_pixels_each_class_was_said_and_meant():
+    logits, masks = torch.randn(2, 3, 6, 5), torch.randint(0, 3, (2, 6, 5))
+    masks[:, 0] = 255
+    metrics = SegmentationMetrics("abc")
+    metrics.update(logits, masks)
+    counted = masks != 255
+    said, meant = metrics.said_and_meant()
+    assert said.tolist() == logits.argmax(1)[counted].bincount(minlength=3).tolist()
+    assert meant.tolist() == masks[counted].bincount(minlength=3).tolist()

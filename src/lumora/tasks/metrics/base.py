@@ -77,6 +77,10 @@ class Metrics(ABC):
     def scores(self) -> Scores:
         """What this process has counted. Most callers want `compute`."""
 
+    @abstractmethod
+    def said_and_meant(self) -> tuple[Tensor, Tensor]:
+        """How often this process has seen each class predicted, and how often as label: of pictures or pixels."""
+
     def compute(self) -> Scores:
         """What all processes together have counted; each gets the same. All must call it."""
         return self.summed().scores()

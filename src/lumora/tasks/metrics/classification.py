@@ -69,6 +69,10 @@ class ClassificationMetrics(Metrics):
         self._decisions.update(said & ~logits.isnan().any(1, keepdim=True), meant)
         self._calibration.update(logits.softmax(1).amax(1), place == 0)
 
+    def said_and_meant(self) -> tuple[Tensor, Tensor]:
+        """How often each class was said, and how often it was meant."""
+        return self._decisions.said_and_meant()
+
     def scores(self) -> Scores:
         """What this process has counted."""
         samples, right, among = self._answers.counts.tolist()
@@ -119,6 +123,10 @@ class MultiLabelMetrics(Metrics):
         # As sure as it is of what it says: of the label, or of its absence.
         sure = torch.where(said, likely, 1 - likely)
         self._calibration.update(sure[known], right[known])
+
+    def said_and_meant(self) -> tuple[Tensor, Tensor]:
+        """How often each class was said, and how often it was meant."""
+        return self._decisions.said_and_meant()
 
     def scores(self) -> Scores:
         """What this process has counted."""

@@ -55,6 +55,10 @@ class Decisions(Counter):
         self.counts[1] += said.sum(0)
         self.counts[2] += meant.sum(0)
 
+    def said_and_meant(self) -> tuple[Tensor, Tensor]:
+        """How often each class was said, and how often it was meant."""
+        return self.counts[1].cpu(), self.counts[2].cpu()
+
     def decisions(self) -> list[Decision]:
         """One for each class."""
         return [Decision(*counts) for counts in self.counts.T.tolist()]

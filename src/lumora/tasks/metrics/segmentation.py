@@ -66,6 +66,11 @@ class SegmentationMetrics(Metrics):
         if self._boundaries is not None:
             self._boundaries.update(predicted, mask)
 
+    def said_and_meant(self) -> tuple[Tensor, Tensor]:
+        """Of how many pixels each class was said, and of how many it was meant; ignored ones are left out."""
+        counts = self._confusion.checked()
+        return counts.sum(0), counts.sum(1)
+
     def scores(self) -> Scores:
         """What this process has counted."""
         counts = self._confusion.checked()

@@ -1,0 +1,290 @@
+"""The loop of a training: steps, evaluations, the best so far, and a state from which it goes on bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from torch import Tensor, nn
+
+from lumora.data import Loader
+from lumora.errors import TrainingError
+from lumora.tasks import Task
+from lumora.tasks.metrics.base import Scores
+from lumora.training.average import Average
+from lumora.training.evaluating import evaluate
+from lumora.training.events import EpochDone, Listener, StepDone
+from lumora.training.guards import Guards
+from lumora.training.optimizing import of_optimizer
+from lumora.training.schedule import Shape, factor
+from lumora.training.stepping import Stepper
+from lumora.training.stopping import StopRequest
+from lumora.training.trained import changing_tensors, put
+
+
+class Ending(Enum):
+    """Why a training ended."""
+
+    COMPLETE = "all epochs are done"
+    NO_GAIN = "the score has not risen for some time"
+    TIME = "the time is over"
+    ASKED = "it was asked to stop"
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long a training goes, and by what it is judged."""
+
+    epochs: int
+    warmup: float = 0.1
+    schedule: Shape = "cosine"
+    best_by: str | None = None
+    """The score that decides; the task's own if not said."""
+    patience: int | None = None
+    """Epochs without a better score after which it ends."""
+    max_seconds: float | None = None
+    checkpoint_every: float = 60.0
+    """Seconds between checkpoints inside of an epoch; there is one after each epoch."""
+
+
+@dataclass
+class Progress:
+    """How far a training is: plain values that are saved."""
+
+    step: int = 0
+    epoch: int = 0
+    """Epochs done."""
+    loss_sum: float = 0.0
+    """Of the present epoch's steps."""
+    loss_steps: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    seconds: float = 0.0
+    """Spent before this process took it up."""
+    evaluated: bool = False
+    """Whether the model was evaluated before its training."""
+
+
+@dataclass
+class Work:
+    """What a training works with."""
+
+    task: Task[Any]
+    model: nn.Module
+    """The model itself, also where the stepper calls it through a wrapper."""
+    loader: Loader
+    validation: Loader
+    """This process's share of the pictures to evaluate on."""
+    stepper: Stepper
+    average: Average | None = None
+
+
+Saved = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors by name, and plain values."""
+
+
+class Loop:
+    """Runs a training to its end, or until it is asked to stop.
+
+    `state` can be taken between any two steps; another loop of the same work that loads it goes on with the same bits.
+
+    Args:
+        work: model, data and optimizer.
+        course: how long, and by what it is judged.
+        save: called with `state` when a checkpoint is due; in several processes by all of them.
+        listener: hears what happens.
+        stop: is looked at after every step.
+        agree: whether any of the processes says yes; the same answer in all of them.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        course: Course,
+        save: Callable[[Saved], None],
+        listener: Listener,
+        stop: StopRequest,
+        agree: Callable[[bool], bool] = lambda mine: mine,
+    ) -> None:
+        self.work, self.course = work, course
+        self.progress, self.guards = Progress(), Guards()
+        self.best: dict[str, Tensor] = {}
+        """What the training changes, as it was when the score was best."""
+        self._save, self._listener, self._stop, self._agree = save, listener, stop, agree
+        self._began = self._saved_at = time.monotonic()
+        self.steps = course.epochs * len(work.loader)
+        if not len(work.loader):
+            raise TrainingError(
+                f"There are {len(work.loader.pictures)} pictures to learn from, fewer than a batch has. Take a smaller "
+                "train.batch_size."
+            )
+        work.stepper.told = listener.told
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Ending:
+        """Go on to the end."""
+        self._began = self._saved_at = time.monotonic()
+        self.work.model.train()
+        if not self.progress.evaluated:
+            self._evaluate(None)
+            self.progress.evaluated = True
+        while (ending := self._ending()) is None:
+            ending = self._train_epoch()
+            if ending is not Ending.ASKED:
+                self._judge_epoch(whole=ending is None)
+            self._checkpoint()
+            if ending is not None:
+                break
+        return ending
+
+    def _ending(self) -> Ending | None:
+        """Why there is nothing more to do, if so."""
+        progress, patience = self.progress, self.course.patience
+        if progress.epoch >= self.course.epochs:
+            return Ending.COMPLETE
+        if patience is not None and progress.epoch - progress.best_epoch >= patience:
+            return Ending.NO_GAIN
+        return Ending.TIME if self._is_over() else None
+
+    def _train_epoch(self) -> Ending | None:
+        """Train to the end of the epoch, or to where it has to end before."""
+        for batch, seconds in _timed(self.work.loader):
+            self._step(batch, seconds)
+            if self._agree(self._stop.asked):
+                return Ending.ASKED
+            if self._is_over():
+                return Ending.TIME
+            if self._agree(time.monotonic() - self._saved_at > self.course.checkpoint_every):
+                self._checkpoint()
+        return None
+
+    def _judge_epoch(self, whole: bool) -> None:
+        """Evaluate at the end of an epoch, or in the middle of one that is not gone on with for now."""
+        progress = self.progress
+        loss = progress.loss_sum / max(1, progress.loss_steps)
+        if whole:
+            progress.epoch += 1
+            progress.loss_sum, progress.loss_steps = 0.0, 0
+        self._evaluate(loss)
+
+    def _step(self, batch: dict[str, Any], waited: float) -> None:
+        progress, began, by = self.progress, time.monotonic(), self._factor()
+        stepped = self.work.stepper.step(batch, progress.step, by)
+        self.guards.after_step(stepped)
+        self._tell_pending()
+        if stepped.changed:
+            if self.work.average is not None:
+                self.work.average.update(progress.step)
+            progress.loss_sum += stepped.loss
+            progress.loss_steps += 1
+        rate = self._general_rate(by)
+        progress.step += 1
+        pace = len(batch["labels"]) / max(1e-9, waited + time.monotonic() - began)
+        self._listener.step_done(StepDone(progress.step, self.steps, progress.epoch, stepped.loss, rate, pace))
+
+    def _factor(self) -> float:
+        course = self.course
+        return self.guards.scale * factor(self.progress.step, self.steps, course.warmup, course.schedule)
+
+    def _general_rate(self, by: float) -> float:
+        return self.work.stepper.optimizer.general_rate * by
+
+    # --- judging ------------------------------------------------------------------------------------------------------
+
+    def _evaluate(self, loss: float | None) -> None:
+        """Measure the model, average in place; keep it if it is the best so far."""
+        work, progress = self.work, self.progress
+        count = len(work.validation.pictures)
+        rate = self._general_rate(self._factor()) if progress.step < self.steps else 0.0
+        work.validation.set_epoch(0)  # the same every time, also where a transform draws
+        with work.average.in_place() if work.average is not None and progress.step else nullcontext():
+            metrics = evaluate(
+                work.model,
+                work.task,
+                work.validation,
+                precision=work.stepper.in_precision,
+                seen=lambda done: self._listener.evaluating(done, count),
+            ).summed()
+            scores = metrics.scores()
+            main = self.course.best_by or metrics.main
+            is_best = self._is_best(scores, main)
+            if is_best:
+                progress.best, progress.best_epoch = scores[main], progress.epoch
+                self.best = {name: value.clone() for name, value in changing_tensors(work.model).items()}
+        if progress.step:
+            self.guards.after_evaluation(*metrics.said_and_meant(), work.task.labels.names)
+            self._tell_pending()
+        self._listener.epoch_done(
+            EpochDone(progress.epoch, progress.step, loss, rate, scores, main, is_best, self._seconds())
+        )
+
+    def _is_best(self, scores: Scores, main: str) -> bool:
+        if main not in scores:
+            raise TrainingError(f"There is no score {main!r} to choose the best by; there are {', '.join(scores)}.")
+        return self.progress.best is None or scores[main] > self.progress.best
+
+    # --- ending and going on ------------------------------------------------------------------------------------------
+
+    def state(self) -> Saved:
+        """Everything that decides what comes next."""
+        work = self.work
+        groups = {"model": changing_tensors(work.model), "best": self.best}
+        if work.average is not None:
+            groups["average"] = work.average.values
+        tensors = {f"{group}.{name}": value for group, named in groups.items() for name, value in named.items()}
+        values = {
+            "progress": dataclasses.asdict(dataclasses.replace(self.progress, seconds=self._seconds())),
+            "guards": {"scale": self.guards.scale, "unsound": self.guards.unsound, "collapsed": self.guards.collapsed},
+            "loader": dict(work.loader.state_dict()),
+            "stepper": work.stepper.state(),
+        }
+        return {**tensors, **work.stepper.optimizer.state()}, values
+
+    def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Go where the state was taken."""
+        work = self.work
+        work.model.train()
+        put(changing_tensors(work.model), _group(tensors, "model"))
+        self.best = dict(_group(tensors, "best"))
+        if work.average is not None:
+            put(work.average.values, _group(tensors, "average"))
+        work.stepper.optimizer.load(of_optimizer(tensors))
+        work.stepper.load(values["stepper"])
+        work.loader.load_state_dict(values["loader"])
+        self.progress = Progress(**values["progress"])
+        self.guards = Guards(**values["guards"])
+
+    def _checkpoint(self) -> None:
+        self._save(self.state())
+        self._saved_at = time.monotonic()
+
+    def _is_over(self) -> bool:
+        most = self.course.max_seconds
+        return most is not None and self._agree(self._seconds() > most)
+
+    def _seconds(self) -> float:
+        return self.progress.seconds + time.monotonic() - self._began
+
+    def _tell_pending(self) -> None:
+        for text in self.guards.take_pending():
+            self._listener.told(text)
+
+
+def _timed(loader: Loader) -> Iterator[tuple[dict[str, Any], float]]:
+    """Batches, and how long each was waited for."""
+    asked = time.monotonic()
+    for batch in loader:
+        yield batch, time.monotonic() - asked
+        asked = time.monotonic()
+
+
+def _group(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
+    """Those of a state's tensors that belong together, under their own names."""
+    start = f"{group}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
