@@ -17,6 +17,7 @@ from lumora.training.schema.telling import raise_all, told
 AUTO = "auto"
 """As the value of any key: choose for me."""
 _WORD = r"[\w.+-]+"
+_NULLS = ("null", "~")
 _LIST = re.compile(rf"\s*{_WORD}(\s*,\s*{_WORD})+\s*")
 _AUTO_IS_ITS_OWN = ("base.head",)
 
@@ -108,6 +109,8 @@ def _readings(key: Key, text: str) -> Iterator[Any]:
     try:
         meant = yaml_files.parsed(text) if text.strip() else text
     except RecipeError:
+        meant = text
+    if meant is None and text.strip().lower() not in _NULLS:  # nothing but a comment
         meant = text
     if not isinstance(meant, str):
         yield meant

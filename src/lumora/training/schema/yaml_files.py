@@ -68,8 +68,9 @@ class _Loader(
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Refuse references: a few lines of them can stand for more than a memory holds."""
-        if self.check_event(yaml.AliasEvent):
-            raise ConstructorError(None, None, "references (*name) are not used here", self.peek_event().start_mark)
+        event = self.peek_event()
+        if getattr(event, "anchor", None) is not None:
+            raise ConstructorError(None, None, "references (&name, *name) are not used here", event.start_mark)
         return super().compose_node(parent, index)
 
 
