@@ -34,3 +34,8 @@ def test_page__has_the_table_of_every_section(section):
     page = PAGE.read_text(encoding="utf-8")
     assert f"### {section}\n" in page
     assert table(section) in page, f"the table should be:\n{table(section)}"
+
+
+def test_page__has_no_cell_that_would_be_taken_for_attributes():
+    # Braces at the end of a cell are attributes of the cell, not text.
+    assert re.findall(r"\} \|", PAGE.read_text(encoding="utf-8")) == []

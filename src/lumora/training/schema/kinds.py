@@ -231,8 +231,8 @@ Numbers = Annotated[
     _kind(_without_repeats),
     Words("a list of whole numbers, or one"),
 ]
-Ranks = Annotated[dict[Text, Rank], _kind(_pattern_keys), Words("patterns and their ranks, {pattern: rank}")]
-Alphas = Annotated[dict[Text, Positive], _kind(_pattern_keys), Words("patterns and their alphas, {pattern: alpha}")]
+Ranks = Annotated[dict[Text, Rank], _kind(_pattern_keys), Words("{pattern: rank}, for patterns of paths")]
+Alphas = Annotated[dict[Text, Positive], _kind(_pattern_keys), Words("{pattern: alpha}, for patterns of paths")]
 Start = Annotated[
     bool | str,
     _kind(_start),
