@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from lumora.bundle.about import About
 from lumora.bundle.locating import bundle_folder, files_of, read_about_in
 from lumora.data.durable import check_folder
 from lumora.data.sample import TaskName
-from lumora.errors import BundleError, LumoraError
+from lumora.errors import AdapterFileError, BundleError, LumoraError
 from lumora.lora import PeftModel, files
 from lumora.lora.names import is_inside
 from lumora.models import Base, load_base
@@ -92,7 +93,7 @@ def put_together(
         _check_head(found, tensors, about, home)
         model = PeftModel.from_pretrained(found.module, home) if about.method == "lora" else found.module
         if about.method != "lora":
-            _put_in(model, tensors, about, home)
+            put_in(model, tensors, whole=about.method == "full")
     except BundleError:
         raise
     except LumoraError as error:
@@ -182,7 +183,8 @@ def _check_head(found: Base, tensors: dict[str, Tensor], about: About, home: Pat
         )
 
 
-def _put_in(module: nn.Module, tensors: dict[str, Tensor], about: About, home: Path) -> None:
+def put_in(module: nn.Module, tensors: Mapping[str, Tensor], *, whole: bool) -> None:
+    """Copy tensors into a module under their names in its state dict, all of them or none."""
     own: dict[str, Tensor] = module.state_dict()
     problems = [f"{name}: the base has no such tensor" for name in tensors if name not in own]
     problems += [
@@ -190,12 +192,10 @@ def _put_in(module: nn.Module, tensors: dict[str, Tensor], about: About, home: P
         for name, tensor in tensors.items()
         if name in own and own[name].shape != tensor.shape
     ]
-    if about.method == "full":
-        problems += [f"{name}: missing from the bundle" for name in own if name not in tensors]
+    if whole:
+        problems += [f"{name}: missing" for name in own if name not in tensors]
     if problems:
-        raise BundleError(
-            f"The bundle {home} does not fit {about.base.name!r}; nothing was loaded: {_listed(problems)}."
-        )
+        raise AdapterFileError(f"The tensors do not fit {type(module).__name__}: {_listed(problems)}.")
     module.load_state_dict(tensors, strict=False)
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -18,10 +16,11 @@ from torch import Tensor, nn
 from lumora.bundle import names
 from lumora.bundle.about import About, about_to_json
 from lumora.bundle.card import card
+from lumora.bundle.disk import disk_errors
 from lumora.bundle.processor import processor_values
 from lumora.bundle.proof import prove
 from lumora.data.durable import write_folder
-from lumora.errors import AdapterFileError, BundleError
+from lumora.errors import BundleError
 from lumora.lora import PeftModel, files
 from lumora.lora.names import is_inside
 from lumora.models.fingerprint import base_tensors
@@ -30,7 +29,6 @@ Fill = Callable[[Path], None]
 """Writes files into a folder."""
 
 _QUALITY = 90
-_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def write(
@@ -72,8 +70,8 @@ def contents(
         if isinstance(model, PeftModel):
             _write_adapter(model, about, folder)
         else:
-            _write_tensors(tensors, folder / names.WEIGHTS)
-        _write_tensors(proof, folder / names.PROOF)
+            write_tensors(tensors, folder / names.WEIGHTS)
+        write_tensors(proof, folder / names.PROOF)
         (folder / names.ABOUT).write_text(about_to_json(about), encoding="utf-8")
         if values := processor_values(about):
             (folder / names.PROCESSOR).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
@@ -146,12 +144,8 @@ def _kind(model: nn.Module) -> str:
 def _write_adapter(model: PeftModel, about: About, folder: Path) -> None:
     """The active adapter in the folder itself, with the base's own name."""
     name = model.active_adapters[0]
-    try:
+    with disk_errors():
         written = files.save_adapter(model, name, folder)
-    except AdapterFileError as error:
-        if (cause := _from_disk(error)) is not None:
-            raise cause from error
-        raise
     for path in written:
         path.replace(folder / path.name)
     if name != files.DEFAULT:
@@ -162,15 +156,8 @@ def _write_adapter(model: PeftModel, about: About, folder: Path) -> None:
     config.write_text(json.dumps(values, indent=2, sort_keys=True), encoding="utf-8")
 
 
-def _from_disk(error: AdapterFileError) -> OSError | None:
-    """The disk's own error, from which it is told what to do."""
-    cause = error.__cause__
-    if isinstance(cause, safetensors.SafetensorError) and (found := _OS_ERROR.search(str(cause))):
-        return OSError(int(found[1]), os.strerror(int(found[1])))
-    return cause if isinstance(cause, OSError) else None
-
-
-def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file; what the disk refuses is an `OSError`."""
     # A copy each: safetensors refuses tensors that share storage.
     apart = {n: t.detach().cpu().clone(memory_format=torch.contiguous_format) for n, t in tensors.items()}
     path.write_bytes(safetensors.torch.save(apart, {"format": "pt"}))
