@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lumora.bundle.about import About
+from lumora.bundle.precision import full_precision
 from lumora.errors import BundleError, LumoraError
 from lumora.models.watching import trying_out
 from lumora.tasks.base import logits_of
@@ -31,7 +31,7 @@ def prove(model: nn.Module, about: About) -> dict[str, Tensor]:
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
     pixels = about.at_size.normalise(pictures(about.size)).to(like.device, like.dtype)
     try:
-        with trying_out(model), _full_precision(), torch.autocast(like.device.type, enabled=False):
+        with trying_out(model), full_precision(), torch.autocast(like.device.type, enabled=False):
             logits = logits_of(model(pixels)).float().cpu()
     except LumoraError:
         raise
@@ -85,19 +85,6 @@ def pictures(size: tuple[int, int]) -> Tensor:
     rows, columns = (np.arange(length) * _PLACES // length for length in size)
     noisy = coarse[:, :, rows[:, None], columns] + numbers.randint(-32, 33, (_PICTURES, 3, *size))
     return torch.from_numpy(noisy.clip(0, 255).astype(np.uint8))
-
-
-@contextmanager
-def _full_precision() -> Generator[None]:
-    """Inside, a GPU does not shorten 32-bit numbers: the proof is compared with what a CPU gives."""
-    were = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(were[0])
-        torch.backends.cudnn.allow_tf32 = were[1]
 
 
 def _check(logits: Tensor, about: About) -> None:
