@@ -242,6 +242,21 @@ def test_write_folder__killed_at_every_step_leaves_the_old_or_the_new(tmp_path, 
 
 
 @pytest.mark.slow
+def test_clear_leftovers__never_puts_a_part_of_a_folder_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(durable, "exchange", lambda one, other: False)
+    step, was_killed, seen = 0, True, set()
+    while was_killed:
+        step += 1
+        write_folder(tmp_path / "made", writer(1, 10))
+        was_killed = killed_at(step, lambda: write_folder(tmp_path / "made", writer(2, 10)))
+        if (tmp_path / "made").exists():
+            shutil.rmtree(tmp_path / "made")  # by the user
+        clear_leftovers(tmp_path)
+        seen.add((tmp_path / "made").exists() and number_of(tmp_path / "made"))
+    assert seen == {False, 1}
+
+
+@pytest.mark.slow
 def test_write_folder__killed_at_any_moment_leaves_one_whole(tmp_path):
     target, moments = tmp_path / "made", random.Random(0)
     write_folder(target, writer(0))
@@ -274,12 +289,15 @@ def test_write_folder__leaves_living_writers_alone(tmp_path, exchanges):
         write_folder(tmp_path / "made", write)
         os._exit(0)
     os.read(ready, 1)
-    for number in (1, 3):
-        write_folder(tmp_path / "made", writer(number))
-        write_folder(tmp_path / "other", writer(number))
-    assert len(names(tmp_path)) == 3
-    os.write(writing, b"1")
-    assert os.waitpid(child, 0)[1] == 0
+    try:
+        for number in (1, 3):
+            write_folder(tmp_path / "made", writer(number))
+            write_folder(tmp_path / "other", writer(number))
+        assert len(names(tmp_path)) == 3
+    finally:
+        os.write(writing, b"1")
+        ended = os.waitpid(child, 0)[1]
+    assert ended == 0
     assert number_of(tmp_path / "made") == 2
     assert names(tmp_path) == ["made", "other"]
 
