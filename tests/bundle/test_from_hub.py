@@ -7,7 +7,7 @@ import torch
 from tests.bundle.making import logits
 from tests.hub_server import Client, FailedError, serving
 
-from lumora.bundle import load
+from lumora.bundle import load, read_about
 
 REPOSITORY = "me/foxes"
 
@@ -44,6 +44,19 @@ def test_load__takes_a_repository(hub, client, vit):
         "preprocessor_config.json",
         "proof.safetensors",
     }
+
+
+def labels_of(where):
+    return read_about(where).labels.names
+
+
+def test_read_about__fetches_nothing_else(hub, client, vit):
+    folder, _, about = vit
+    hub.add(REPOSITORY, folder)
+    assert client.run(labels_of, REPOSITORY) == about.labels.names
+    assert [path.name for path in client.home.rglob("snapshots/*/*")] == ["lumora.json"]
+    with pytest.raises(FailedError, match=r"HubError.*no such repository"):
+        client.run(labels_of, "me/nothing")
 
 
 def test_load__refuses_a_repository_that_is_not_whole(hub, client, vit):

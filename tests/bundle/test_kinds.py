@@ -116,7 +116,17 @@ def test_bundle__batch_norm_statistics_come_back(tmp_path):
     check_comes_back(tmp_path / "bundle", model, about)
 
 
-@pytest.mark.parametrize("options", [{"bias": "all"}, {"bias": "lora_only"}, {"use_dora": True}, {"use_rslora": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bias": "all"},
+        {"bias": "lora_only"},
+        {"use_dora": True},
+        {"use_rslora": True},
+        {"init_lora_weights": "pissa"},
+        {"init_lora_weights": "olora"},
+    ],
+)
 def test_bundle__of_other_adapters_comes_back(options, tmp_path):
     base, side = base_of("vit", tmp_path / "base")
     model, about = adapted(base, **options), about_of(base, side)

@@ -25,6 +25,17 @@ def bundle_folder(where: str | os.PathLike[str], options: hub.HubOptions | None 
     return _fetched(str(where), options or hub.HubOptions())
 
 
+def about_folder(where: str | os.PathLike[str], options: hub.HubOptions | None = None) -> Path:
+    """The folder with what a bundle says of itself; of a repository nothing else is fetched."""
+    folder = Path(where).expanduser()
+    if os.path.lexists(folder):
+        return bundle_folder(folder)
+    try:
+        return _fetch(str(where), names.ABOUT, options or hub.HubOptions()).parent
+    except AdapterFileError as error:
+        raise BundleError(f"{str(where)!r} is no bundle: {error}") from error
+
+
 def read_about_in(folder: Path) -> About:
     """What the bundle in a local folder says of itself."""
     path = folder / names.ABOUT

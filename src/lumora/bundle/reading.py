@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lumora.bundle import names
 from lumora.bundle.about import About
-from lumora.bundle.locating import bundle_folder, files_of, read_about_in
+from lumora.bundle.locating import about_folder, bundle_folder, files_of, read_about_in
 from lumora.data.durable import check_folder
 from lumora.data.sample import TaskName
 from lumora.errors import AdapterFileError, BundleError, LumoraError
@@ -35,8 +35,8 @@ class Loaded:
 
 
 def read_about(folder: str | os.PathLike[str]) -> About:
-    """What a bundle, in a folder or a repository, says of itself; no model is built."""
-    return read_about_in(bundle_folder(folder))
+    """What a bundle, in a folder or a repository, says of itself; no model is built, and no weights are fetched."""
+    return read_about_in(about_folder(folder))
 
 
 def load(
