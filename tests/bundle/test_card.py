@@ -104,9 +104,11 @@ def test_text__an_unknown_licence_is_said(about):
 
 def test_text__does_not_tell_where_folders_lie(about):
     home = on(about, name="/home/me/secret/vit", source="/home/me/secret/vit")
+    home = dataclasses.replace(home, recipe={"data": {"path": "/home/me/secret/foxes", "columns": ["/secret/a"]}})
     text = card(home, parameters=1)
     assert "secret" not in text
     assert "`vit`" in text
+    assert "path: foxes" in text
 
 
 def test_text__names_of_labels_stay_in_their_cells(about):

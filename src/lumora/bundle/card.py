@@ -141,13 +141,22 @@ def _training(about: About) -> str:
 
     parts = ["## How it was trained"]
     if about.recipe:
-        recipe = yaml.safe_dump(about.recipe, sort_keys=False, allow_unicode=True)
+        recipe = yaml.safe_dump(_without_places(about.recipe), sort_keys=False, allow_unicode=True)
         parts.append(f"<details><summary>The whole recipe</summary>\n\n```yaml\n{recipe}```\n\n</details>")
     if about.recipe_hash:
         parts.append(f"Recipe `{about.recipe_hash}`.")
     if about.versions:
         parts.append("With " + ", ".join(f"{name} {version}" for name, version in about.versions.items()) + ".")
     return "\n\n".join(parts) if len(parts) > 1 else ""
+
+
+def _without_places(value: Any) -> Any:
+    """The same without the places of folders on somebody's disk."""
+    if isinstance(value, dict):
+        return {key: _without_places(inside) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [_without_places(inside) for inside in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _peft(about: About, place: str) -> str:
