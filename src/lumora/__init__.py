@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from lumora.lora import PeftModel as PeftModel
     from lumora.lora import TaskType as TaskType
     from lumora.lora import get_peft_model as get_peft_model
+    from lumora.predict import Predictor as Predictor
+    from lumora.predict import load as load
 
 __version__ = "0.1.0"
 
@@ -27,6 +29,8 @@ _HOMES = {
     "PeftModel": "lumora.lora",
     "TaskType": "lumora.lora",
     "get_peft_model": "lumora.lora",
+    "Predictor": "lumora.predict",
+    "load": "lumora.predict",
 }
 
 __all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -68,9 +68,15 @@ def read_picture(source: Readable, *, limits: Limits | None = None) -> Tensor:
         limits: larger pictures are refused before they are decoded.
     """
     content = as_content(source)
-    with _opened(InMemory(_bytes(content), content.name), limits or Limits()) as image, _explained(content.name):
+    with _opened(InMemory(_bytes(content), content.name), limits or Limits()) as image:
+        return picture_of(image, content.name)
+
+
+def picture_of(image: Image, name: str = "the given picture") -> Tensor:
+    """Return a picture of Pillow as `read_picture` returns that of a file; `name` is for messages."""
+    with _explained(name):
         image.load()  # some formats are turned by Pillow itself while it decodes them
-        pixels = np.array(_rgb(image, content.name))
+        pixels = np.array(_rgb(image, name))
         return upright(torch.from_numpy(pixels).permute(2, 0, 1), _orientation(image)).contiguous()
 
 
