@@ -68,6 +68,11 @@ def written_and_verified(
     write_folder(Path(folder), fill_and_verify)
 
 
+def verify_before_manifest(home: Path, base: str | nn.Module | None = None) -> None:
+    """The same for the files of a bundle that is still being written."""
+    _verify(home, base, whole=False)
+
+
 def _verify(home: Path, base: str | nn.Module | None, *, whole: bool) -> None:
     if isinstance(base, nn.Module):
         check_outputs(home, base, whole=whole)

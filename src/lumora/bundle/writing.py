@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -80,6 +82,13 @@ def contents(
         (folder / names.CARD).write_text(text, encoding="utf-8")
 
     return fill
+
+
+def numbers_in(home: Path, about: About) -> int:
+    """How many numbers a bundle holds beside the base's own; only the file's head is read."""
+    name = names.ADAPTER if about.method == "lora" else names.WEIGHTS
+    with safetensors.safe_open(home / name, "pt") as file:
+        return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
 
 
 # --- what is written --------------------------------------------------------------------------------------------------
