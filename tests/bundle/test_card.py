@@ -4,10 +4,12 @@ import math
 
 import huggingface_hub
 import pytest
+import torch
 import yaml
-from tests.bundle.making import about_of, ready_base
+from PIL import Image
+from tests.bundle.making import LABELS, about_of, adapted, base_of, logits, ready_base
 
-from lumora.bundle import BaseReference
+from lumora.bundle import BaseReference, write
 from lumora.bundle.card import PLACE, card
 from lumora.data import Labels
 
@@ -134,6 +136,27 @@ def test_snippets__are_what_one_would_type(task, about):
         ast.parse(block)
     assert blocks[0].startswith('import lumora\n\nmodel = lumora.load("me/foxes")\nprediction = model.predict("pic')
     assert 'PeftModel.from_pretrained(base, "me/foxes")' in blocks[1]
+
+
+@pytest.mark.parametrize("kind", ["vit", "segformer", "embedded-multilabel"])
+def test_snippets__run(kind, tmp_path, monkeypatch, capsys):
+    base, side = base_of(kind, tmp_path / "base")
+    model = adapted(base)
+    write(tmp_path / "bundle", model, about_of(base, side))
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (50, 40), (200, 30, 60)).save("picture.jpg")
+    snippets = code_of((tmp_path / "bundle/README.md").read_text())
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    exec(snippets[0].replace(PLACE, "bundle"), {})
+    printed = capsys.readouterr().out
+    if kind == "segformer":
+        assert printed == "torch.Size([40, 50])\n"
+    else:
+        assert all(line.rpartition(" ")[0] in LABELS and line.endswith("%") for line in printed.splitlines())
+    named = snippets[1].replace(PLACE, "bundle").replace("load_base('base'", f"load_base({str(tmp_path / 'base')!r}")
+    spaces = {}
+    exec(named, spaces)
+    torch.testing.assert_close(logits(spaces["model"].eval(), side), logits(model, side), rtol=1e-4, atol=1e-4)
 
 
 def test_snippets__give_the_base_that_has_no_name(about):
