@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from lumora.lora import get_peft_model as get_peft_model
     from lumora.predict import Predictor as Predictor
     from lumora.predict import load as load
+    from lumora.training import Run as Run
+    from lumora.training import finetune as finetune
 
 __version__ = "0.1.0"
 
@@ -31,6 +33,8 @@ _HOMES = {
     "get_peft_model": "lumora.lora",
     "Predictor": "lumora.predict",
     "load": "lumora.predict",
+    "Run": "lumora.training",
+    "finetune": "lumora.training",
 }
 
 __all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]

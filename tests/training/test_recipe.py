@@ -358,8 +358,6 @@ def test_file__that_is_not_there_is_told(tmp_path: Path):
 
 
 def test_file__that_cannot_be_written_leaves_nothing(tmp_path: Path):
-    with pytest.raises(OutputError, match="No such file or directory"):
-        write_recipe(Recipe(), tmp_path / "none" / "recipe.yaml")
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match="Is a directory"):
         write_recipe(Recipe(), tmp_path / "folder")

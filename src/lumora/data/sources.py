@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from lumora.data.layouts import NAMED, Found, Item, Layout, Wishes
 from lumora.data.locating import layout_of, read
 from lumora.data.mask_values import coding_of
 from lumora.data.masks import Coding
+from lumora.data.places import cache_home
 from lumora.data.reading import Limits
 from lumora.data.sample import Sample, Source, StoredSample, TaskName
 from lumora.data.splits import Divided
@@ -186,6 +186,5 @@ def _check_keys(parts: Mapping[str | None, Sequence[Sample]]) -> None:
 
 def _store(data: Any) -> Path:
     """Where the fingerprints of these data are kept, for the next time."""
-    home = os.environ.get("LUMORA_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "lumora"
     name = str(Path(data).absolute()) if isinstance(data, str | Path) else str(getattr(data, "_fingerprint", "dataset"))
-    return Path(home).expanduser() / "fingerprints" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.npy"
+    return cache_home() / "fingerprints" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.npy"

@@ -92,6 +92,10 @@ class Preprocessing:
 
     def __call__(self, picture: Tensor) -> Tensor:
         """What the model sees of a picture: uint8 (3, H, W) becomes float (3, h, w)."""
+        return self.normalise(self.framed(picture))
+
+    def framed(self, picture: Tensor) -> Tensor:
+        """A picture resized and cropped, and still uint8."""
         from torchvision.transforms.v2 import functional as F
 
         if picture.dim() != 3 or picture.shape[0] != 3 or picture.dtype != torch.uint8:
@@ -104,7 +108,7 @@ class Preprocessing:
             picture = F.resize(picture, list(shape), mode, antialias=True)
         if self.crop is not None:
             picture = _middle(picture, self.crop, round if self.crop_corner == "even" else math.floor)
-        return self.normalise(picture)
+        return picture
 
     def resized(self, height: int, width: int) -> Size:
         """The height and width of a picture after resizing and before cropping."""

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from lumora.training.recipe import recipe_text as recipe_text
     from lumora.training.recipe import write_recipe as write_recipe
     from lumora.training.rules.base import Origin as Origin
+    from lumora.training.running import Run as Run
+    from lumora.training.running import choose as choose
+    from lumora.training.running import finetune as finetune
+    from lumora.training.running import resume as resume
     from lumora.training.schema.asked import split_settings as split_settings
 
 _HOMES = {
@@ -31,12 +35,16 @@ _HOMES = {
     "Machine": "facts",
     "Origin": "rules.base",
     "Recipe": "recipe",
+    "Run": "running",
+    "choose": "running",
     "explained": "choosing",
+    "finetune": "running",
     "parse_asked": "recipe",
     "read_recipe": "recipe",
     "recipe_hash": "recipe",
     "recipe_text": "recipe",
     "resolve": "choosing",
+    "resume": "running",
     "split_settings": "schema.asked",
     "write_recipe": "recipe",
 }

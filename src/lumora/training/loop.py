@@ -45,6 +45,8 @@ class Course:
     schedule: Shape = "cosine"
     best_by: str | None = None
     """The score that decides; the task's own if not said."""
+    keep_last: bool = False
+    """Whether the last epoch is kept, whatever its score."""
     patience: int | None = None
     """Epochs without a better score after which it ends."""
     max_seconds: float | None = None
@@ -78,10 +80,16 @@ class Work:
     model: nn.Module
     """The model itself, also where the stepper calls it through a wrapper."""
     loader: Loader
-    validation: Loader
-    """This process's share of the pictures to evaluate on."""
+    validation: Loader | None
+    """This process's share of the pictures to evaluate on, if there are any."""
     stepper: Stepper
     average: Average | None = None
+    to_train: Callable[[], object] | None = None
+    """Brings the model into the mode in which it is trained; `model.train` if not said."""
+
+    def take_training_mode(self) -> None:
+        """Switch dropout and the like as training wants them."""
+        (self.to_train or self.model.train)()
 
 
 Saved = tuple[dict[str, Tensor], dict[str, Any]]
@@ -130,7 +138,7 @@ class Loop:
     def run(self) -> Ending:
         """Go on to the end."""
         self._began = self._saved_at = time.monotonic()
-        self.work.model.train()
+        self.work.take_training_mode()
         if not self.progress.evaluated:
             self._evaluate(None)
             self.progress.evaluated = True
@@ -200,31 +208,36 @@ class Loop:
     def _evaluate(self, loss: float | None) -> None:
         """Measure the model, average in place; keep it if it is the best so far."""
         work, progress = self.work, self.progress
-        count = len(work.validation.pictures)
         rate = self._general_rate(self._factor()) if progress.step < self.steps else 0.0
-        work.validation.set_epoch(0)  # the same every time, also where a transform draws
         with work.average.in_place() if work.average is not None and progress.step else nullcontext():
-            metrics = evaluate(
-                work.model,
-                work.task,
-                work.validation,
-                precision=work.stepper.in_precision,
-                seen=lambda done: self._listener.evaluating(done, count),
-            ).summed()
-            scores = metrics.scores()
-            main = self.course.best_by or metrics.main
+            scores, main = self._measured(work.validation) if work.validation is not None else (Scores({}), "")
             is_best = self._is_best(scores, main)
             if is_best:
-                progress.best, progress.best_epoch = scores[main], progress.epoch
+                progress.best, progress.best_epoch = scores.get(main), progress.epoch
                 self.best = {name: value.clone() for name, value in changing_tensors(work.model).items()}
-        if progress.step:
-            self.guards.after_evaluation(*metrics.said_and_meant(), work.task.labels.names)
-            self._tell_pending()
+        self._tell_pending()
         self._listener.epoch_done(
             EpochDone(progress.epoch, progress.step, loss, rate, scores, main, is_best, self._seconds())
         )
 
+    def _measured(self, validation: Loader) -> tuple[Scores, str]:
+        """The scores of all processes together, and the name of the one that decides."""
+        work, count = self.work, len(validation.pictures)
+        validation.set_epoch(0)  # the same every time, also where a transform draws
+        metrics = evaluate(
+            work.model,
+            work.task,
+            validation,
+            precision=work.stepper.in_precision,
+            seen=lambda done: self._listener.evaluating(done, count),
+        ).summed()
+        if self.progress.step:
+            self.guards.after_evaluation(*metrics.said_and_meant(), work.task.labels.names)
+        return metrics.scores(), self.course.best_by or metrics.main
+
     def _is_best(self, scores: Scores, main: str) -> bool:
+        if self.work.validation is None or self.course.keep_last:
+            return True
         if main not in scores:
             raise TrainingError(f"There is no score {main!r} to choose the best by; there are {', '.join(scores)}.")
         return self.progress.best is None or scores[main] > self.progress.best
@@ -249,7 +262,7 @@ class Loop:
     def load(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Go where the state was taken."""
         work = self.work
-        work.model.train()
+        work.take_training_mode()
         put(changing_tensors(work.model), _group(tensors, "model"))
         self.best = dict(_group(tensors, "best"))
         if work.average is not None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lumora.errors import OutputError, RecipeError
+from lumora.data.durable import write_file
+from lumora.errors import RecipeError
 from lumora.training.schema import asked, yaml_files
 from lumora.training.schema.asked import UNASKED, Values
 from lumora.training.schema.contradictions import contradictions
@@ -76,14 +76,7 @@ def write_recipe(recipe: Recipe, path: str | Path) -> None:
 
     The file is replaced whole, or stays as it was.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        temporary.write_bytes(recipe_text(recipe).encode())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"The recipe cannot be written to {path}: {error.strerror}.") from error
+    write_file(Path(path), recipe_text(recipe).encode())
 
 
 def recipe_text(recipe: Recipe) -> str:

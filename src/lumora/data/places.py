@@ -1,0 +1,12 @@
+"""Where Lumora keeps what it can make again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_home() -> Path:
+    """`LUMORA_CACHE`, or `lumora` among the user's caches."""
+    home = os.environ.get("LUMORA_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "lumora"
+    return Path(home).expanduser()

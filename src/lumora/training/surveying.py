@@ -1,0 +1,119 @@
+"""Looking at data, base and machine, to know what to choose for them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from lumora.data import Sample, Source, StoredSample, read_header
+from lumora.data.places import cache_home
+from lumora.errors import DataError
+from lumora.models import load_base
+from lumora.training.facts import BaseFacts, Facts, Machine
+from lumora.training.schema import sections
+
+_LOOKED_AT = 64
+"""Pictures whose size is read."""
+
+
+def survey(source: Source, base: sections.Base, name: str, device: torch.device) -> Facts:
+    """What has to be known before a recipe's gaps can be filled. Reads some pictures' headers; fetches no weights."""
+    train = source.splits.get("train", ())
+    if not len(train):
+        raise DataError(
+            f"There is nothing to learn from: the data have {', '.join(source.splits) or 'no split'} and no pictures "
+            "in train. Name the folder that holds the training pictures."
+        )
+    validation = source.splits.get("validation", ())
+    return Facts(
+        task=source.task,
+        pictures_train=len(train),
+        pictures_validation=len(validation),
+        class_names=source.labels.names,
+        picture_size=typical_size(train),
+        base=base_facts(source, base, name),
+        machine=machine_facts(device),
+        class_counts=_class_counts(source, train),
+    )
+
+
+def typical_size(samples: Sequence[Sample]) -> tuple[int, int]:
+    """The median height and the median width of some of the pictures."""
+    step = max(1, len(samples) // _LOOKED_AT)
+    sizes = [_size(samples[i]) for i in range(0, len(samples), step)]
+    heights, widths = zip(*sizes, strict=True)
+    return int(median(heights)), int(median(widths))
+
+
+def base_facts(source: Source, chosen: sections.Base, name: str) -> BaseFacts:
+    """What has to be known of a base, from its structure alone."""
+    base = load_base(name, task=source.task, labels=source.labels.names, head=chosen.head or "auto", meta=True)
+    return BaseFacts(
+        name=name,
+        size=base.preprocessing.usual_size,
+        parameters=sum(parameter.numel() for parameter in base.module.parameters()),
+        usual_targets=base.usual_targets is not None,
+        multi_scale=len(set(base.features.strides)) > 1,
+    )
+
+
+def machine_facts(device: torch.device) -> Machine:
+    """What has to be known of this machine, beside other programs that run on it."""
+    on_gpu = device.type == "cuda"
+    return Machine(
+        cores=_cores(),
+        memory=_free_memory(),
+        device="cuda" if on_gpu else "cpu",
+        device_memory=torch.cuda.get_device_properties(device).total_memory if on_gpu else None,
+        bf16=on_gpu and torch.cuda.is_bf16_supported(including_emulation=False),
+        disk=_free_disk(cache_home()),
+    )
+
+
+def _size(sample: Sample) -> tuple[int, int]:
+    if isinstance(sample, StoredSample):
+        return read_header(sample.content, limits=sample.limits).shown
+    height, width = sample.picture().shape[-2:]
+    return int(height), int(width)
+
+
+def _class_counts(source: Source, samples: Sequence[Sample]) -> tuple[int, ...]:
+    """Pictures of each class; not counted for segmentation, where that would read every mask."""
+    if source.task == "segmentation":
+        return ()
+    counts = [0] * len(source.labels)
+    for sample in samples:
+        for i in sample.target if isinstance(sample.target, tuple) else (sample.target,):
+            if i is not None:
+                counts[i] += 1
+    return tuple(counts)
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _free_memory() -> int:
+    """Bytes that programs can still have: what the system says, and no more than a container may."""
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 8 * 2**30
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) * 1024
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.exists() and used.exists() and (text := limit.read_text().strip()) != "max":
+        free = min(free, max(0, int(text) - int(used.read_text())))
+    return free
+
+
+def _free_disk(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

@@ -1,0 +1,181 @@
+"""Whole trainings: from a folder of pictures to a verified bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from tests.training.small import NAMES, Drawn
+
+import lumora
+from lumora.bundle import load
+from lumora.errors import DataError, RecipeError, RunError
+from lumora.training import finetune, resume
+from lumora.training.events import Listener
+from lumora.training.loop import Ending
+
+QUICK = {
+    "train.epochs": 2,
+    "train.batch_size": 4,
+    "pictures.size": 32,
+    "lora.r": 2,
+    "lora.targets": ["conv_pw"],
+    "run.checkpoint_every": 0.001,
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Pictures in class folders, and pictures with masks."""
+    root = tmp_path_factory.mktemp("data")
+    for i in range(15):
+        picture = Image.fromarray(Drawn(i).picture().permute(1, 2, 0).numpy()).resize((40, 40))
+        (root / "classes" / NAMES[i % 3]).mkdir(parents=True, exist_ok=True)
+        picture.save(root / "classes" / NAMES[i % 3] / f"{i}.png")
+        for kind in ("images", "masks"):
+            (root / "masked" / kind).mkdir(parents=True, exist_ok=True)
+        picture.save(root / "masked" / "images" / f"{i}.png")
+        mask = Image.fromarray(Drawn(i, masked=True).mask().numpy()).resize((40, 40), Image.Resampling.NEAREST)
+        mask.save(root / "masked" / "masks" / f"{i}.png")
+    (root / "masked" / "labels.txt").write_text("\n".join(("rest", *NAMES[:2])) + "\n")
+    return root
+
+
+def weights(run):
+    [file] = (run.folder / "bundle").glob("*model.safetensors") or (run.folder / "bundle").glob("weights.safetensors")
+    return load_file(file)
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        ("classes", "lora"),
+        ("masked", "full"),
+        *[pytest.param(*case, marks=pytest.mark.slow) for case in (("masked", "lora"), ("classes", "full"))],
+        *[pytest.param(*case, marks=pytest.mark.slow) for case in (("masked", "head"), ("classes", "head"))],
+    ],
+)
+def test_finetune__gives_a_bundle_that_a_fresh_process_can_use(folders, tmp_path, kind, method):
+    settings = {**QUICK, "train.method": method}
+    if method != "lora":
+        del settings["lora.r"], settings["lora.targets"]
+    run = finetune(folders / kind, out=tmp_path / "run", settings=settings)
+    assert run.ending is Ending.COMPLETE
+    assert run.epochs == 2
+    loaded = load(run.bundle)
+    assert loaded.about.task == ("segmentation" if kind == "masked" else "classification")
+    assert loaded.about.method == method
+    assert loaded.about.metrics == pytest.approx(dict(run.scores))
+    rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 3, 6]
+    best = max(row["mean_iou" if kind == "masked" else "accuracy"] for row in rows)
+    assert run.scores["mean_iou" if kind == "masked" else "accuracy"] == pytest.approx(best)
+
+
+@pytest.mark.slow
+def test_finetune__of_one_recipe_gives_one_adapter(folders, tmp_path):
+    first = finetune(folders / "classes", out=tmp_path / "first", settings=QUICK)
+    recipe = lumora.training.read_recipe(tmp_path / "first" / "recipe.yaml")
+    second = finetune(folders / "classes", recipe=recipe, out=tmp_path / "second")
+    other = finetune(folders / "classes", recipe=recipe, out=tmp_path / "third", settings={"train.seed": 1})
+    one, same, different = (weights(run) for run in (first, second, other))
+    assert all(torch.equal(tensor, same[name]) for name, tensor in one.items())
+    assert not all(torch.equal(tensor, different[name]) for name, tensor in one.items())
+
+
+class KilledAt(Listener):
+    """Sends this process a signal after a step."""
+
+    def __init__(self, step, number):
+        self.step, self.number = step, number
+
+    def step_done(self, event):
+        if event.step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_finetune__asked_to_stop_saves_and_resumes_to_the_same_adapter(folders, tmp_path, number):
+    stopped = finetune(folders / "classes", out=tmp_path / "run", settings=QUICK, listeners=[KilledAt(2, number)])
+    assert stopped.ending is Ending.ASKED
+    assert stopped.signal == number
+    assert stopped.bundle is None
+    resumed = resume(tmp_path / "run")
+    whole = finetune(folders / "classes", out=tmp_path / "whole", settings=QUICK)
+    expected, got = weights(whole), weights(resumed)
+    assert all(torch.equal(tensor, got[name]) for name, tensor in expected.items())
+    assert resumed.scores == whole.scores
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["classes", "masked"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_finetune__killed_at_any_moment_and_resumed_gives_the_same_adapter(folders, tmp_path, kind, workers):
+    settings = {**QUICK, "run.workers": workers}
+    whole = finetune(folders / kind, out=tmp_path / "whole", settings=settings)
+    code = """
+    import sys
+    from pathlib import Path
+    from lumora.training import finetune, resume
+    data, out, settings = sys.argv[1], Path(sys.argv[2]), eval(sys.argv[3])
+    print("begun", flush=True)
+    resume(out) if (out / "recipe.yaml").exists() else finetune(data, out=out, settings=settings)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), folders / kind, tmp_path / "run", repr(settings)]
+    random = np.random.default_rng(workers)
+    for _ in range(5):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as child:
+            assert child.stdout.readline() == b"begun\n"
+            try:
+                child.wait(timeout=random.uniform(0.5, 14))
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, signal.SIGKILL)
+    resumed = resume(tmp_path / "run")
+    expected, got = weights(whole), weights(resumed)
+    assert all(torch.equal(tensor, got[name]) for name, tensor in expected.items())
+
+    def rows(run):
+        lines = (run.folder / "metrics.jsonl").read_text().splitlines()
+        return [{name: v for name, v in json.loads(line).items() if name != "seconds"} for line in lines]
+
+    assert rows(resumed) == rows(whole)
+
+
+def test_finetune__tells_every_problem_of_what_is_asked_before_anything_is_made(folders, tmp_path):
+    with pytest.raises(RecipeError) as caught:
+        finetune(folders / "classes", out=tmp_path / "run", settings={"lora.rank": 3, "train.epochs": 0})
+    assert "lora.r" in str(caught.value)
+    assert "train.epochs is 0" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_finetune__leaves_a_folder_alone_that_holds_another_run(folders, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text("train:\n  epochs: 1\n")
+    with pytest.raises(RunError, match="There is a run in"):
+        finetune(folders / "classes", out=tmp_path / "run", settings=QUICK)
+
+
+def test_finetune__without_pictures_to_learn_from_says_so(folders, tmp_path):
+    shutil.copytree(folders / "classes", tmp_path / "data" / "validation")
+    with pytest.raises(DataError, match=r"nothing to learn from.*validation"):
+        finetune(tmp_path / "data", out=tmp_path / "run", settings=QUICK)
+
+
+@pytest.mark.slow
+def test_resume__of_a_finished_run_changes_nothing(folders, tmp_path):
+    run = finetune(folders / "classes", out=tmp_path / "run", settings={**QUICK, "train.epochs": 1})
+    before = weights(run)
+    again = resume(tmp_path / "run")
+    assert again.ending is Ending.COMPLETE
+    assert all(torch.equal(tensor, weights(again)[name]) for name, tensor in before.items())
