@@ -56,14 +56,13 @@ def test_verify__a_process_that_dies_is_told(vit, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("method", ["lora", "head", "full"])
+@pytest.mark.parametrize(("kind", "method"), [*((k, "lora") for k in KINDS), ("timm", "head"), ("segformer", "full")])
 def test_written_and_verified__every_kind(kind, method, tmp_path):
     base, side = base_of(kind, tmp_path / "base")
     about = about_of(base, side, method)
     model = adapted(base) if method == "lora" else trained_whole(base, only_head=method == "head")
     written_and_verified(tmp_path / "bundle", model, about)
-    verify(tmp_path / "bundle")
+    assert load(tmp_path / "bundle").about == about
 
 
 @pytest.mark.slow
