@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -85,7 +87,7 @@ def test_pictures__what_is_none_is_told(given, words):
 
 
 def test_pictures__a_closed_image_is_told():
-    image = Image.open(__import__("io").BytesIO(encoded(Image.fromarray(ARRAY), "PNG")))
+    image = Image.open(io.BytesIO(encoded(Image.fromarray(ARRAY), "PNG")))
     image.close()
     with pytest.raises(DataError, match="picture 0 cannot be decoded"):
         read(image)

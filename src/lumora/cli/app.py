@@ -13,7 +13,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from lumora.cli import doctor, inspect, output, sample
+from lumora.cli import doctor, inspect, output, predict, sample
 from lumora.errors import LumoraError, LumoraWarning
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.command("doctor")(doctor.command)
 app.command("inspect")(inspect.command)
+app.command("predict")(predict.command)
 app.add_typer(sample.app, name="sample")
 
 

@@ -1,0 +1,50 @@
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lumora.data import Coding, Labels, read_mask
+from lumora.errors import OutputError
+from lumora.predict.files import Content, PredictionFiles, encoded_mask
+
+
+@pytest.mark.parametrize("classes", [2, 150, 256, 300])
+def test_encoded_mask__is_read_as_the_same_ids(classes):
+    labels = Labels(tuple(f"class {i}" for i in range(classes)))
+    ids = torch.arange(classes).repeat(2).view(2, -1)
+    kind = torch.uint8 if classes <= 256 else torch.int32
+    file = encoded_mask(ids.to(kind), labels)
+    assert read_mask(file, Coding(labels)).long().equal(ids)
+    with Image.open(io.BytesIO(file)) as image:
+        assert image.format == "PNG"
+        if classes <= 256:
+            assert np.array(image.convert("RGB"))[0].tolist() == [list(colour) for colour in labels.palette()]
+
+
+def test_files__line_by_line(tmp_path):
+    files = PredictionFiles(tmp_path / "new/out", {"task": "segmentation"})
+    files.add(Content({"picture": "x"}, b"mask"), "deep/x.png")
+    assert json.loads((tmp_path / "new/out/predictions.jsonl").read_text()) == {
+        "picture": "x",
+        "mask": "masks/deep/x.png",
+    }
+    assert (tmp_path / "new/out/masks/deep/x.png").read_bytes() == b"mask"
+    files.close()
+
+
+def test_files__names_are_given_once(tmp_path):
+    files = PredictionFiles(tmp_path / "out", {})
+    for name in ("a.png", "a.jpg", "A.jpg", "b/a.jpg", "a.jpg"):
+        files.add(Content({}, b""), name)
+    files.close()
+    lines = [json.loads(line)["mask"] for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    assert lines == ["masks/a.png", "masks/a.jpg.png", "masks/A.jpg-2.png", "masks/b/a.png", "masks/a.jpg-3.png"]
+
+
+def test_files__a_place_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"could not be written: Not a directory"):
+        PredictionFiles(tmp_path / "file/out", {})
