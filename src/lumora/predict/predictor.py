@@ -64,6 +64,7 @@ class _Seen:
     """What the model sees of a picture."""
 
     pixels: Tensor
+    """`uint8`; they become numbers a batch at a time, on the model's device."""
     size: tuple[int, int]
     """Height and width of the picture itself."""
     target: Tensor | None = None
@@ -221,7 +222,7 @@ class Predictor:
         except DataError as error:
             return error
         height, width = pixels.shape[1:]
-        return _Seen(self._preprocessing(pixels), (height, width))
+        return _Seen(self._preprocessing.framed(pixels), (height, width))
 
     def _look_and_compare(self, sample: Sample) -> _Seen | DataError:
         seen = self._look(sample)
@@ -232,9 +233,10 @@ class Predictor:
 
     def _logits(self, seen: Sequence[_Seen]) -> Tensor:
         """What the model gives; in its own precision, whatever is set around."""
-        pixels = torch.stack([one.pixels for one in seen]).to(self.device, self._like.dtype)
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return logits_of(self.model(pixels))
+        like = self._like
+        pixels = self._preprocessing.normalise(torch.stack([one.pixels for one in seen]).to(like.device))
+        with torch.no_grad(), torch.autocast(like.device.type, enabled=False):
+            return logits_of(self.model(pixels.to(like.dtype)))
 
     @property
     def _like(self) -> Tensor:
