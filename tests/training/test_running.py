@@ -179,3 +179,39 @@ def test_resume__of_a_finished_run_changes_nothing(folders, tmp_path):
     again = resume(tmp_path / "run")
     assert again.ending is Ending.COMPLETE
     assert all(torch.equal(tensor, weights(again)[name]) for name, tensor in before.items())
+
+
+class Heard(Listener):
+    def __init__(self):
+        self.epochs = []
+
+    def epoch_done(self, event):
+        self.epochs.append(event)
+
+
+def test_finetune__trains_the_head_first_on_what_the_base_sees(folders, tmp_path):
+    fresh, trained = Heard(), Heard()
+    settings = {**QUICK, "train.epochs": 1, "train.rate": 1e-9, "train.head_rate": 0.01}
+    finetune(folders / "classes", out=tmp_path / "fresh", settings=settings, listeners=[fresh])
+    settings["train.head_first"] = 10
+    run = finetune(folders / "classes", out=tmp_path / "first", settings=settings, listeners=[trained])
+    assert trained.epochs[0].step == 0
+    assert trained.epochs[0].scores["accuracy"] > fresh.epochs[0].scores["accuracy"]
+    assert "The head was trained alone for 10 epochs; its loss fell from" in run.notes[0]
+    drawn = Image.open(run.folder / "samples" / "epoch-0001.jpg")
+    assert drawn.height >= 3 * 256
+
+
+def test_finetune__leaves_out_what_cannot_be_read_and_says_so(folders, tmp_path):
+    shutil.copytree(folders / "classes", tmp_path / "data")
+    (tmp_path / "data" / "red" / "broken.png").write_bytes((tmp_path / "data" / "red" / "0.png").read_bytes()[:200])
+    settings = {**QUICK, "train.epochs": 1, "data.near_duplicates_together": False, "data.skip_bad": True}
+    run = finetune(tmp_path / "data", out=tmp_path / "run", settings=settings)
+    [note] = [text for text in run.notes if "cannot be read" in text]
+    assert "'red/broken.png'" in note
+    assert note in (run.folder / "log.txt").read_text()
+
+
+def test_finetune__names_a_tracker_that_is_not_installed(folders, tmp_path):
+    with pytest.raises(RecipeError, match=r"run\.track names mlflow, which is not installed: pip install mlflow"):
+        finetune(folders / "classes", out=tmp_path / "run", settings={**QUICK, "run.track": ["mlflow"]})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,16 @@ from lumora.training.choosing import Chosen, resolve
 from lumora.training.evaluating import evaluate
 from lumora.training.events import Audience, EpochDone, Listener
 from lumora.training.folder import RunFolder
+from lumora.training.head_first import train_head_first
+from lumora.training.live import LiveSamples
 from lumora.training.loop import Ending, Loop, Saved
-from lumora.training.recipe import Recipe, parse_asked, read_recipe, write_recipe
+from lumora.training.recipe import Recipe, asked_of, parse_asked, read_recipe, write_recipe
 from lumora.training.rules.model import EMBEDDED
 from lumora.training.setup import Prepared, prepare, source_for
+from lumora.training.sifting import without_unreadable
 from lumora.training.stopping import StopRequest, heeding_signals
 from lumora.training.surveying import survey
+from lumora.training.tracking import Tracking
 from lumora.training.trained import changing_tensors, put
 
 _TESTED_ON = 2
@@ -108,24 +111,30 @@ def device_here() -> torch.device:
 def _run(folder: RunFolder, recipe: Recipe, source: Source, listeners: Sequence[Listener]) -> Run:
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
-    prepared = prepare(recipe, source, device_here())
-    before = copy.deepcopy(prepared.base.module) if prepared.base.library == "module" else None
     written, stop = _Written(folder), StopRequest()
-    listener = Audience([*listeners, written])
+    if recipe.data.skip_bad:
+        source = without_unreadable(source, Audience([*listeners, written]).told)
+    prepared = prepare(recipe, source, device_here())
+    samples = LiveSamples(prepared, folder.path / "samples", recipe.run.live_samples or 0)
+    tracking = Tracking(recipe.run.track or (), folder.path, asked_of(recipe))
+    listener = Audience([*listeners, written, samples, tracking])
     _prove_evaluation(prepared)
     loop = Loop(prepared.work, prepared.course, _saver(folder), listener, stop)
     if (found := folder.resume()) is not None:
         for note in found.notes:
             listener.told(note)
         loop.load(found.checkpoint.tensors, found.checkpoint.state)
+    else:
+        train_head_first(prepared, listener.told)
     with heeding_signals(stop):
         ending = loop.run()
+    tracking.close()
     if ending is Ending.ASKED:
         scores = Scores({})
     else:
         put(changing_tensors(prepared.model), loop.best)
         scores = _scores(prepared)
-        written_and_verified(folder.bundle, prepared.model, prepared.about(scores), base=before)
+        written_and_verified(folder.bundle, prepared.model, prepared.about(scores))
     progress = loop.progress
     return Run(folder.path, ending, progress.epoch, progress.best_epoch, scores, tuple(written.notes), stop.signal)
 

@@ -43,6 +43,10 @@ class Prepared:
     work: Work
     course: Course
 
+    def about_nothing(self) -> About:
+        """The same before anything was measured."""
+        return self.about(Scores({}))
+
     def about(self, scores: Scores) -> About:
         """What a bundle of the model says of itself."""
         return _about(self.recipe, self.source, self.base, scores)
