@@ -1,6 +1,7 @@
 import gc
 import json
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -244,6 +245,33 @@ def test_predict__batches_have_a_size(classifier, batch_size):
     for ask in (classifier.predict, lambda *given: list(classifier.stream(*given))):
         with pytest.raises(InputError, match=f"batch_size is {batch_size}; it must be at least 1"):
             ask(arrays(), batch_size)
+
+
+class Held:
+    """Something large that reading a picture takes."""
+
+
+def test_stream__lets_go_of_what_pictures_took_that_cannot_be_read(classifier):
+    alive = weakref.WeakSet()
+
+    class Broken:
+        """A picture that fails with all its bytes at hand."""
+
+        key = "broken"
+
+        def picture(self):
+            taken = Held()
+            alive.add(taken)
+            try:
+                raise ValueError(f"{taken} is of no use")
+            except ValueError as error:
+                raise DataError("It is broken.") from error
+
+    results = classifier.stream([Broken() for _ in range(30)] + [arrays()[0]], batch_size=2)
+    next(results)
+    assert len(alive) == 0
+    with pytest.raises(DataError, match="30 of 31"):
+        next(results)
 
 
 # --- what a predictor says of itself ----------------------------------------------------------------------------------

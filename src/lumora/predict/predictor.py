@@ -220,7 +220,7 @@ class Predictor:
         try:
             pixels = picture.picture()
         except DataError as error:
-            return error
+            return _bare(error)
         height, width = pixels.shape[1:]
         return _Seen(self._preprocessing.framed(pixels), (height, width))
 
@@ -229,7 +229,7 @@ class Predictor:
         try:
             return seen if isinstance(seen, DataError) else _Seen(seen.pixels, seen.size, self._task.target(sample))
         except DataError as error:
-            return error
+            return _bare(error)
 
     def _logits(self, seen: Sequence[_Seen]) -> Tensor:
         """What the model gives; in its own precision, whatever is set around."""
@@ -267,6 +267,12 @@ def _whole(group: Sequence[tuple[object, _Seen | DataError]]) -> list[_Seen]:
 
 def _errors(group: Sequence[tuple[object, _Seen | DataError]]) -> list[DataError]:
     return [result for _, result in group if isinstance(result, DataError)]
+
+
+def _bare(error: DataError) -> DataError:
+    """The error without the places that it came through: they would keep all that was read of the file in memory."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _tell(bad: Sequence[DataError], count: int, skip_bad: bool) -> None:
