@@ -175,7 +175,7 @@ def test_predict__does_not_follow_links_out_of_its_folder(lumora, segmenter, giv
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["bundle"], "Missing argument 'PICTURES…'"),
+        (["bundle"], "Missing argument 'PICTURES'"),
         (["bundle", "pictures"], "Missing option '--out'"),
         (["bundle", "pictures", "missing", "--out", "out"], "There is no file or folder missing."),
         (["bundle", "empty", "--out", "out"], "There are no pictures in empty: it has nothing"),

@@ -1,5 +1,6 @@
 import io
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -46,5 +47,18 @@ def test_files__names_are_given_once(tmp_path):
 
 def test_files__a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"could not be written: Not a directory"):
+    with pytest.raises(OutputError, match=r"could not be written: Not a directory. Choose another place."):
         PredictionFiles(tmp_path / "file/out", {})
+
+
+def test_files__a_full_disk_is_told(tmp_path):
+    resource = pytest.importorskip("resource")
+    files = PredictionFiles(tmp_path / "out", {})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # else the system ends the process
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"out could not be written: File too large. Make room; what was"):
+            files.add(Content({"picture": "a"}, bytes(2000)), "a.png")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

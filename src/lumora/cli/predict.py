@@ -27,7 +27,7 @@ Bundle = Annotated[
 ]
 Given = Annotated[
     list[Path],
-    typer.Argument(metavar="PICTURES…", help="Files, or folders with all pictures in them.", show_default=False),
+    typer.Argument(metavar="PICTURES", help="Files, or folders with all pictures in them.", show_default=False),
 ]
 Out = Annotated[
     Path,

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from lumora.data.labels import Labels
-from lumora.errors import LumoraError, OutputError
+from lumora.errors import OutputError
 
 ABOUT, LINES, MASKS, OVERLAYS = "predictions.json", "predictions.jsonl", "masks", "overlays"
 _MARK = "lumora_predictions"
@@ -47,7 +47,7 @@ class PredictionFiles:
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         self.folder, self._names = folder, _Names()
-        with _explained(folder):
+        with _explained(folder, "Choose another place."):
             old = _own_files(folder)
             folder.mkdir(parents=True, exist_ok=True)
             for path in old:
@@ -61,7 +61,7 @@ class PredictionFiles:
         parts = ((MASKS, "mask", ".png", content.mask), (OVERLAYS, "overlay", ".jpg", content.overlay))
         files = {key: (f"{place}/{stem}{ending}", data) for place, key, ending, data in parts if data is not None}
         line = {**content.line, **{key: file for key, (file, _) in files.items()}}
-        with _explained(self.folder):
+        with _explained(self.folder, f"Make room; what was predicted before is in {self.folder}."):
             # The line first: it says which files are this command's, should it be stopped now.
             self._lines.write(json.dumps(line) + "\n")
             self._lines.flush()
@@ -109,17 +109,13 @@ def _file(image: Image.Image, kind: str, **options: int) -> bytes:
 
 
 @contextmanager
-def _explained(folder: Path) -> Generator[None]:
+def _explained(folder: Path, advice: str) -> Generator[None]:
     """Errors of the system in words."""
     try:
         yield
     except OSError as error:
-        if isinstance(error, LumoraError):
-            raise
-        reason = error.strerror or str(error)
         raise OutputError(
-            f"{error.filename or folder} could not be written: {reason}. What was predicted before is in {folder}; "
-            "make room or choose another place, and do it again."
+            f"{error.filename or folder} could not be written: {error.strerror or error}. {advice}"
         ) from error
 
 
