@@ -28,7 +28,10 @@ class StopRequest:
 
 @contextmanager
 def heeding_signals(request: StopRequest) -> Generator[None]:
-    """Let Ctrl-C and SIGTERM ask for a stop until the end of the block; a second one stops at once, as ever."""
+    """Let Ctrl-C and SIGTERM ask for a stop until the end of the block; a second one stops at once, as ever.
+
+    One that is ignored stays so: a shell does that to what it runs in the background.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only there may signals be handled
         return
@@ -39,7 +42,8 @@ def heeding_signals(request: StopRequest) -> Generator[None]:
         signal.signal(number, before[number])
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, heed)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, heed)
     try:
         yield
     finally:
