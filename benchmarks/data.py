@@ -39,7 +39,7 @@ from lumora.data.transforms import (
 )
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-PICTURES = 128
+PICTURES = 384
 JITTER = ColourJitter(0.25, 0.25, 0.25, 0.1)
 
 

@@ -158,8 +158,21 @@ def test_pictures__never_share_memory_with_the_cache_file(tmp_path):
     samples = folder_of_pictures(tmp_path / "data")
     whole = Pictures(samples, Compose(()), cache=Cache(tmp_path / "cache"))
     expected = [whole[i] for i in range(len(samples))]
-    for i in range(len(samples)):
-        whole[i]["pixel_values"].zero_()
+    for _ in range(2):
+        for i in range(len(samples)):
+            assert same(whole[i], expected[i])
+            whole[i]["pixel_values"].zero_()
     fresh = Pictures(samples, Compose(()), cache=Cache(tmp_path / "cache"))
     assert same(expected, [fresh[i] for i in range(len(samples))])
     assert expected[0]["pixel_values"].any()
+
+
+def test_pictures__stay_the_same_when_a_step_of_ones_own_writes_to_them(tmp_path):
+    def darker(picture, mask, generator):
+        return picture.mul_(0), mask
+
+    samples = folder_of_pictures(tmp_path / "data")
+    cache = Cache(tmp_path / "cache")
+    for _ in range(3):
+        assert not Pictures(samples, darker, cache=cache)[0]["pixel_values"].any()
+    assert same(Pictures(samples, TRAIN, cache=cache)[0], Pictures(samples, TRAIN)[0])

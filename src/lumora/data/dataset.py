@@ -56,6 +56,13 @@ class Pictures(Dataset[Item]):
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._stages = stages(transform)
         self._keys: dict[int, str | None] = {}
+        # Mapping a file into memory, and its pages again at the first look at each, takes longer than a flip.
+        self._keeps = all(_leaves_alone(step) for step in (*self._stages.fixed, *self._stages.drawn))
+        self._kept: dict[str, Entry] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        """For a worker process, which maps for itself what it reads."""
+        return {**self.__dict__, "_kept": {}}
 
     @property
     def epoch(self) -> int:
@@ -76,9 +83,12 @@ class Pictures(Dataset[Item]):
         """A sample before the last steps, those that can be done to a whole batch: its picture is still `uint8`."""
         sample = self.samples[index]
         generator = generator_for(self.seed, self.epoch, sample.key)
-        picture, mask = self._prepared(index, sample)
+        prepared, prepared_mask = picture, mask = self._prepared(index, sample)
         for step in self._stages.drawn:
             picture, mask = step(picture, mask, generator)
+        if self._keeps:
+            picture = _own(picture, prepared)
+            mask = None if mask is None or prepared_mask is None else _own(mask, prepared_mask)
         target = self._target(sample, mask)
         return {"pixel_values": picture} if target is None else {"pixel_values": picture, "labels": target}
 
@@ -97,11 +107,13 @@ class Pictures(Dataset[Item]):
         key = self._key(index, sample)
         if self.cache is None or key is None:
             return self._fixed(_decoded(sample))
-        entry = self.cache.read(key)
+        entry = self._kept.get(key) or self.cache.read(key)
         if entry is None:
             entry = self._entry(_decoded(sample))
             if can_hold(entry.picture, entry.mask):
                 self.cache.keep(key, entry)
+        elif self._keeps and len(self._kept) < _MOST_KEPT:
+            self._kept[key] = entry
         return (entry.picture, entry.mask) if entry.prepared else self._fixed((entry.picture, entry.mask))
 
     def _entry(self, decoded: Pair) -> Entry:
@@ -135,6 +147,18 @@ class Pictures(Dataset[Item]):
 
 
 _NOTHING_DRAWN = torch.Generator()
+_MOST_KEPT = 16_384  # systems allow a process 65,530 mapped files, or fewer
+
+
+def _leaves_alone(step: Transform) -> bool:
+    """Whether a step surely never writes to the picture it is given: Lumora's own do not."""
+    return type(step).__module__.startswith("lumora.data.transforms.")
+
+
+def _own(result: Tensor, source: Tensor) -> Tensor:
+    """The result, copied if it is a view of its source: whoever gets it may write to it."""
+    shared = result.untyped_storage().data_ptr() == source.untyped_storage().data_ptr()
+    return result.clone() if shared else result
 
 
 def _decoded(sample: Sample) -> Pair:

@@ -1,8 +1,11 @@
+from inspect import signature
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lumora.data import transforms
 from lumora.data.transforms import (
     CentreCrop,
     ColourJitter,
@@ -12,12 +15,26 @@ from lumora.data.transforms import (
     RandomResizedCrop,
     Resize,
     ToFloat,
+    TrivialAugment,
     generator_for,
     stages,
 )
 from lumora.data.transforms.randomness import below, beta, uniform
 
 NORMALISE = Normalise((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+NO_STEPS = {"GREY", "Fixed", "Values", "Transform", "Stages", "stages", "generator_for", "Mixup", "CutMix"}
+GIVEN = {
+    "size": 32,
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.2, 0.2, 0.2),
+    "steps": (Flip(), TrivialAugment()),
+    "brightness": 0.4,
+    "contrast": 0.4,
+    "saturation": 0.4,
+    "hue": 0.1,
+    "horizontal": 0.5,
+    "vertical": 0.5,
+}
 
 
 def test_generator_for__is_known_by_seed_epoch_and_key_and_by_these_alone():
@@ -72,3 +89,22 @@ def test_stages__one_after_the_other_are_the_pipeline(seed):
         picture, mask = step(picture, mask, generator)
     assert torch.equal(picture, whole)
     assert torch.equal(mask, whole_mask)
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize(
+    "step",
+    [getattr(transforms, name) for name in transforms.__all__ if name not in NO_STEPS],
+    ids=lambda step: step.__name__,
+)
+def test_steps__leave_what_they_are_given_as_it_is(step, interleaved):
+    step = step(**{name: value for name, value in GIVEN.items() if name in signature(step).parameters})
+    picture = torch.randint(256, (3, 41, 30), dtype=torch.uint8)
+    if interleaved:
+        picture = picture.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    mask = torch.randint(5, (41, 30), dtype=torch.uint8)
+    before = picture.clone(), mask.clone()
+    for seed in range(40):
+        step(picture, mask, generator_for(seed, 0, "a"))
+        assert torch.equal(picture, before[0])
+        assert torch.equal(mask, before[1])

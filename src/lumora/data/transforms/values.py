@@ -61,15 +61,16 @@ def scaled(pictures: Tensor, factor: Tensor, less: Tensor) -> Tensor:
         floats = pictures.to(torch.float32, memory_format=torch.contiguous_format)
         return floats.mul_(factor.to(pictures.device)).sub_(less.to(pictures.device))
     result = torch.empty(pictures.shape, dtype=torch.float32)
-    channels = list(zip(factor.flatten().tolist(), less.flatten().tolist(), strict=True))
+    channels = list(zip(factor.flatten().tolist(), less.flatten().neg(), strict=True))
     # One channel after the other, so that it is still in the processor's cache for the next operation; but where the
     # channels lie side by side they are read together.
     for new, old in zip(result.view(-1, *pictures.shape[-3:]), _each(pictures), strict=True):
         interleaved = old.stride(0) == 1
         if interleaved:
             new.copy_(old)
-        for channel, (by, minus) in enumerate(channels):
-            (new[channel] if interleaved else new[channel].copy_(old[channel])).mul_(by).sub_(minus)
+        for channel, (by, start) in enumerate(channels):
+            values = new[channel] if interleaved else new[channel].copy_(old[channel])
+            torch.add(start, values, alpha=by, out=values)
     return result
 
 
