@@ -71,6 +71,10 @@ class Task(ABC, Generic[Prediction]):
     def draw(self, picture: Tensor, prediction: Prediction) -> Tensor:
         """A picture, `uint8` (3, H, W), with what was predicted on it or beside it."""
 
+    @abstractmethod
+    def wrongness(self, prediction: Prediction, target: Tensor) -> float | None:
+        """How wrong a prediction is, from 0 to 1; None where it is right, or nobody knows. All is on the CPU."""
+
     # What the self-test needs to know. Answers have the form of targets.
 
     @abstractmethod

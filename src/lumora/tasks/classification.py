@@ -84,6 +84,15 @@ class Classification(Task[LabelPrediction]):
         shown = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return with_caption(picture, [_line(self.labels.names[i], p) for i, p in shown])
 
+    def wrongness(self, prediction: LabelPrediction, target: Tensor) -> float | None:
+        """By how much the label that was said is likelier than the right one."""
+        said, meant, likely = prediction.chosen[0], int(target), prediction.probabilities
+        if meant < 0:
+            return None
+        if bool(likely.isnan().any()):
+            return 1.0
+        return None if said == meant else float(likely[said] - likely[meant])
+
     def logits_of(self, answers: Tensor) -> Tensor:
         """The logits of a model that gives these answers (N,) and is sure of them."""
         valid = answers.clamp(0, len(self.labels) - 1).long()
@@ -157,6 +166,14 @@ class MultiLabel(Task[LabelPrediction]):
         probabilities = prediction.probabilities.tolist()
         lines = [_line(self.labels.names[i], probabilities[i]) for i in prediction.chosen]
         return with_caption(picture, lines or ["no label"])
+
+    def wrongness(self, prediction: LabelPrediction, target: Tensor) -> float | None:
+        """How far the probability of the label that is most wrong is from the truth."""
+        meant, likely = target > 0, prediction.probabilities
+        wrong = (target >= 0) & ((likely >= self.threshold) != meant)
+        if not wrong.any():
+            return None
+        return float((likely - meant.float()).abs().nan_to_num(nan=1.0)[wrong].max())
 
     def logits_of(self, answers: Tensor) -> Tensor:
         """The logits of a model that gives these answers (N, K) and is sure of them."""

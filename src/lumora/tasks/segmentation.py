@@ -91,6 +91,19 @@ class Segmentation(Task[MaskPrediction]):
         """The picture seen through its mask, and a legend to the right."""
         return with_legend(picture, prediction.mask, self.labels)
 
+    def wrongness(self, prediction: MaskPrediction, target: Tensor) -> float | None:
+        """What the mean IoU of the classes in the picture lacks to 1."""
+        classes, said, meant = len(self.labels), prediction.mask.long(), target.long()
+        counting = (meant >= 0) & (meant < classes) & (meant != self.labels.ignore)
+        said, meant = said[counting], meant[counting]
+        if torch.equal(said, meant):
+            return None
+        right, of_said, of_meant = (
+            torch.bincount(ids, minlength=classes) for ids in (said[said == meant], said, meant)
+        )
+        either = of_said + of_meant - right
+        return 1 - float((right.double() / either)[either > 0].mean())
+
     def logits_of(self, answers: Tensor) -> Tensor:
         """The logits of a model that gives these masks (N, H, W) and is sure of them; where they are no class, any."""
         classes, answers = len(self.labels), answers.long()

@@ -66,6 +66,10 @@ class SegmentationMetrics(Metrics):
         if self._boundaries is not None:
             self._boundaries.update(predicted, mask)
 
+    def confusion(self) -> Tensor:
+        """Of how many pixels of each class (row) each class (column) was said: (K, K); ignored ones are left out."""
+        return self._confusion.checked()
+
     def said_and_meant(self) -> tuple[Tensor, Tensor]:
         """Of how many pixels each class was said, and of how many it was meant; ignored ones are left out."""
         counts = self._confusion.checked()
