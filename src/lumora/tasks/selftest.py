@@ -33,13 +33,13 @@ def self_test(task: Task[Any], batches: Iterable[Mapping[str, Any]], key: str = 
     >>> from lumora.tasks import Classification
     >>> self_test(Classification(Labels(("cat", "dog"))), [{"labels": torch.tensor([0, 1, 1])}])
     """
-    targets = [torch.as_tensor(batch[key]) for batch in batches]
+    targets = [target for batch in batches for target in _stacked(batch[key])]
 
     def evaluate(predictor: Predictor) -> tuple[Mapping[str, Any], Sequence[Tensor]]:
         metrics = task.new_metrics()
         for some in targets:
             metrics.update(predictor(some), some)
-        return metrics.compute(), targets
+        return metrics.scores(), targets  # of these batches, whatever other processes count
 
     check_evaluation(task, evaluate)
 
@@ -75,6 +75,13 @@ def check_evaluation(task: Task[Any], evaluate: Evaluate) -> None:
                 "counting the labels of the same batches gives. Is something ignored that should count, or counted "
                 "that should be ignored (ignore_index)?"
             )
+
+
+def _stacked(labels: Any) -> Sequence[Tensor]:
+    """The labels of a batch as one tensor; masks of different sizes as a batch each."""
+    if isinstance(labels, list) and all(isinstance(one, Tensor) for one in labels):
+        return [one[None] for one in labels]
+    return [torch.as_tensor(labels)]
 
 
 def _joined(targets: Sequence[Tensor]) -> Tensor:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, cast, get_args
-
-import torch
-from torch import Generator, Tensor
 
 from lumora.data.labels import Colour
 from lumora.data.transforms import (
@@ -20,40 +16,14 @@ from lumora.data.transforms import (
     ScaleJitter,
     Transform,
     TrivialAugment,
-    Values,
 )
 from lumora.data.transforms.pixels import Interpolation
-from lumora.data.transforms.steps import Fixed, Pair
-from lumora.data.transforms.values import scaled
 from lumora.models import Preprocessing
+from lumora.tasks.views import Framed, Normalised
+from lumora.tasks.views import evaluation_view as evaluation_view
 from lumora.training.schema.sections import Pictures
 
 Mix = Literal["none", "mixup", "cutmix", "both"]
-
-
-@dataclass(frozen=True)
-class Framed(Fixed):
-    """The picture resized and cropped as the checkpoint has it; the mask as it was drawn."""
-
-    preprocessing: Preprocessing
-
-    def __call__(self, picture: Tensor, mask: Tensor | None, generator: Generator) -> Pair:
-        """The part of the picture that the model sees, and the mask as it is."""
-        return self.preprocessing.framed(picture), mask
-
-
-@dataclass(frozen=True)
-class Normalised(Values):
-    """The checkpoint's own numbers for `uint8` pictures."""
-
-    preprocessing: Preprocessing
-
-    def applied(self, pictures: Tensor) -> Tensor:
-        """All pictures normalised."""
-        values = self.preprocessing
-        mean, std = (torch.tensor(each, dtype=torch.float64).view(3, 1, 1) for each in (values.mean, values.std))
-        pictures = pictures.flip(-3) if values.bgr else pictures
-        return scaled(pictures, (values.rescale / std).float(), (mean / std).float())
 
 
 def training_view(preprocessing: Preprocessing, pictures: Pictures, *, segments: bool) -> Compose:
@@ -63,11 +33,6 @@ def training_view(preprocessing: Preprocessing, pictures: Pictures, *, segments:
     if pictures.trivial_augment:
         steps.append(TrivialAugment(neutral_colour(preprocessing)))
     return Compose((*steps, Normalised(preprocessing)))
-
-
-def evaluation_view(at_size: Preprocessing) -> Compose:
-    """What is done to pictures that are measured on: what a bundle does to any picture. Masks stay as drawn."""
-    return Compose((Framed(at_size), Normalised(at_size)))
 
 
 def mixes(mix: Mix, classes: int) -> tuple[Mixup | CutMix, ...]:
