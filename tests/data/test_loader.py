@@ -84,7 +84,7 @@ def test_loader__after_an_epoch_is_at_the_start_of_the_next(samples):
 @settings(max_examples=60, deadline=None)
 @given(
     count=st.integers(0, 40),
-    size=st.integers(1, 9),
+    size=st.integers(4, 13),
     world=st.integers(1, 4),
     epoch=st.integers(0, 3),
     last=st.booleans(),
@@ -98,12 +98,21 @@ def test_order__shares_every_picture_out_once(count, size, world, epoch, last):
         assert len(parts[-1]) == len(order)
     assert len({len(part) for part in parts}) == 1  # nobody waits for the others
     seen = [i for part in parts for batch in part for i in batch]
-    assert all(1 <= len(batch) <= size for part in parts for batch in part)
+    assert all(1 <= len(batch) <= -(-size // world) for part in parts for batch in part)
     if last:
         assert set(seen) == set(range(count))
         assert len(seen) < count + world
     else:
-        assert len(set(seen)) == len(seen) == count // (size * world) * size * world
+        assert len(set(seen)) == len(seen) == count // size * size
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_order__has_the_batches_of_one_process_for_any_number_of_them(world):
+    whole = list(Order(50, 7, 5, True, None, 0, 1))
+    parts = [list(Order(50, 7, 5, True, None, rank, world)) for rank in range(world)]
+    assert [sorted(itertools.chain(*shares)) for shares in zip(*parts, strict=True)] == [
+        sorted(batch) for batch in whole
+    ]
 
 
 def test_order__is_drawn_anew_each_epoch_and_kept_as_it_is_if_not_shuffled():
@@ -167,8 +176,9 @@ def test_loader__with_masks_of_segmentation_training_is_the_same_for_workers(tmp
 @pytest.mark.parametrize(
     ("use", "says"),
     [
-        (lambda p: Loader(p, 0), "batch_size ≥ 1"),
+        (lambda p: Loader(p, 0), "world ≤ batch_size"),
         (lambda p: Loader(p, 2, rank=2, world=2), "0 ≤ rank < world"),
+        (lambda p: Loader(p, 2, rank=0, world=3), "world ≤ batch_size"),
         (lambda p: Loader(p, 2).load_state_dict({"epoch": 0, "batches": 9}), "an epoch has 3"),
     ],
 )

@@ -36,14 +36,15 @@ class Loader:
 
     Args:
         pictures: what to load.
-        batch_size: pictures in a batch, for each process if there are several.
+        batch_size: pictures in a batch, of all processes together if there are several.
         shuffle: whether to draw an order; without, they come as they are.
         drop_last: whether to leave out a last batch that is not full. As `shuffle` if not said.
         workers: processes that read and transform; 0 does it in this one.
         device: where the batches go.
         mix: blends pictures and labels of each batch; of several, one is drawn for each batch.
         rank: which of the processes this is in a distributed run, from 0.
-        world: how many processes there are; each gets its own part of every batch.
+        world: how many processes there are; each gets its own part of every batch, and the batches do not depend on how
+            many they are.
     """
 
     def __init__(
@@ -59,10 +60,10 @@ class Loader:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        if batch_size < 1 or workers < 0 or not 0 <= rank < world:
+        if workers < 0 or not 0 <= rank < world or batch_size < world:
             raise DataError(
                 f"A loader was given batch_size={batch_size}, workers={workers}, rank={rank}, world={world}; it needs "
-                "batch_size ≥ 1, workers ≥ 0 and 0 ≤ rank < world."
+                "workers ≥ 0 and 0 ≤ rank < world ≤ batch_size."
             )
         self.pictures = pictures
         self.device = torch.device(device)
@@ -153,11 +154,7 @@ class Order(Sampler[list[int]]):
 
     def whole(self) -> int:
         """Batches of an epoch."""
-        together = self.batch_size * self.world
-        if self.drop_last:
-            return self.count // together
-        # As many for every process, or those with one batch more would wait for the others for ever.
-        return -(-self.count // together)
+        return self.count // self.batch_size if self.drop_last else -(-self.count // self.batch_size)
 
     def __len__(self) -> int:
         return self.whole() - self.start
@@ -166,9 +163,8 @@ class Order(Sampler[list[int]]):
         order = list(range(self.count))
         if self.shuffle:
             order = torch.randperm(self.count, generator=generator_for(self.seed, self.epoch, "order")).tolist()
-        together = self.batch_size * self.world
         for number in range(self.start, self.whole()):
-            batch = order[number * together : (number + 1) * together]
+            batch = order[number * self.batch_size : (number + 1) * self.batch_size]
             # In the last batch there may be fewer than processes: those left without take one that another has too.
             yield batch[self.rank :: self.world] or batch[:1]
 
