@@ -188,6 +188,22 @@ def test_cache__leaves_files_of_others_in_its_folder_alone(tmp_path):
     assert all(other.read_text() == "mine" for other in others)
 
 
+def test_cache__is_found_by_its_address_in_another_process(tmp_path):
+    cache = Cache(budget=10**6)
+
+    def keep_and_read():
+        other = Cache.at(cache.address())
+        other.keep(key(1), entry(1))
+        other.keep(key(2), entry(2, side=2000))
+        return equal(other.read(key(0)), entry(0)), os.getpid() != here
+
+    here = os.getpid()
+    cache.keep(key(0), entry(0))
+    assert in_a_process(keep_and_read) == "(True, True)"
+    assert equal(cache.read(key(1)), entry(1))
+    assert cache.state().left_out == 1
+
+
 def test_cache__in_memory_is_gone_with_the_cache():
     cache = Cache(budget=10**6)
     cache.keep(key(0), entry())

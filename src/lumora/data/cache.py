@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import secrets
@@ -16,7 +17,7 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from lumora.data import entries
 from lumora.data.entries import Entry
@@ -98,6 +99,18 @@ class Cache:
         """In a worker process: the same cache, without its upkeep."""
         self.__dict__.update(state)
         self._forget()
+
+    def address(self) -> str:
+        """Where the cache is, as a text from which `Cache.at` makes the same one in another process on this machine."""
+        return json.dumps({**self.__getstate__(), "folder": str(self.folder)})
+
+    @classmethod
+    def at(cls, address: str) -> Self:
+        """The cache of another process, without its upkeep; it is there as long as that process is."""
+        state = json.loads(address)
+        cache = cls.__new__(cls)
+        cache.__setstate__({**state, "folder": Path(state["folder"])})
+        return cache
 
     def _forget(self) -> None:
         """What this process alone knows."""
