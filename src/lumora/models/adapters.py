@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
 
@@ -15,6 +15,9 @@ from lumora.lora import files, hub
 from lumora.lora.config import LoraConfig
 from lumora.models import places
 from lumora.models.groups import collapse
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _FACTOR = re.compile(r"(?P<path>.+)\.(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)\b")
 _OF_THE_FILE = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_type", "peft_version")
@@ -84,6 +87,11 @@ def survey(name: str) -> AdapterSurvey:
         bytes=weights.stat().st_size,
         note=note,
     )
+
+
+def groups_of(tensors: Mapping[str, Tensor]) -> tuple[TensorGroup, ...]:
+    """The same of tensors that are at hand, under the names that an adapter's file or a state dict has for them."""
+    return _groups([_Stored(key, tuple(t.shape), t.numel() * t.element_size()) for key, t in tensors.items()])
 
 
 def _weights(name: str, config_file: Path) -> Path:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lumora.training.facts import BaseFacts as BaseFacts
     from lumora.training.facts import Facts as Facts
     from lumora.training.facts import Machine as Machine
+    from lumora.training.planning.plan import Plan as Plan
+    from lumora.training.planning.plan import plan as plan
     from lumora.training.recipe import Recipe as Recipe
     from lumora.training.recipe import parse_asked as parse_asked
     from lumora.training.recipe import read_recipe as read_recipe
@@ -34,12 +36,14 @@ _HOMES = {
     "Facts": "facts",
     "Machine": "facts",
     "Origin": "rules.base",
+    "Plan": "planning.plan",
     "Recipe": "recipe",
     "Run": "running",
     "choose": "running",
     "explained": "choosing",
     "finetune": "running",
     "parse_asked": "recipe",
+    "plan": "planning.plan",
     "read_recipe": "recipe",
     "recipe_hash": "recipe",
     "recipe_text": "recipe",

@@ -75,7 +75,7 @@ def prepare(recipe: Recipe, source: Source, device: torch.device) -> Prepared:
     train = recipe.train
     task = _task(recipe, source)
     base = _base(recipe, source)
-    model = _trainable(base, recipe)
+    model = trainable(base, recipe)
     accelerate(model)
     model.to(device)
     stepper = Stepper(
@@ -90,7 +90,7 @@ def prepare(recipe: Recipe, source: Source, device: torch.device) -> Prepared:
     )
     average = None if train.ema is None else Average(stepper.optimizer.parameters, train.ema)
     loader, validation = _loaders(recipe, source, base, device)
-    work = Work(task, model, loader, validation, stepper, average, _to_train(model, base, recipe))
+    work = Work(task, model, loader, validation, stepper, average, to_train(model, base, recipe))
     return Prepared(recipe, source, base, model, work, _course(recipe))
 
 
@@ -151,7 +151,7 @@ def _base(recipe: Recipe, source: Source) -> Base:
     return load_base(name, task=source.task, labels=source.labels.names, **options)
 
 
-def _trainable(base: Base, recipe: Recipe) -> nn.Module:
+def trainable(base: Base, recipe: Recipe) -> nn.Module:
     """The model with all that is to be trained, and nothing else, open to training."""
     method = recipe.train.method
     if recipe.train.grad_checkpointing:
@@ -207,8 +207,11 @@ def _save_memory(module: nn.Module) -> None:
     )
 
 
-def _to_train(model: nn.Module, base: Base, recipe: Recipe) -> Any:
-    """Where the head alone is trained, the base computes as ever: no dropout, no new statistics."""
+def to_train(model: nn.Module, base: Base, recipe: Recipe) -> Any:
+    """What switches the model to training, if that is not its own `train`.
+
+    Where the head alone is trained, the base computes as ever: no dropout, no new statistics.
+    """
     if recipe.train.method != "head":
         return None
 

@@ -71,7 +71,7 @@ def machine_facts(device: torch.device) -> Machine:
         device="cuda" if on_gpu else "cpu",
         device_memory=torch.cuda.get_device_properties(device).total_memory if on_gpu else None,
         bf16=on_gpu and torch.cuda.is_bf16_supported(including_emulation=False),
-        disk=_free_disk(cache_home()),
+        disk=free_disk(cache_home()),
     )
 
 
@@ -113,7 +113,8 @@ def _free_memory() -> int:
     return free
 
 
-def _free_disk(folder: Path) -> int:
+def free_disk(folder: Path) -> int:
+    """Free bytes where a folder is or would be."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

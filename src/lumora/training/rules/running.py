@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from lumora.training.facts import Facts
 from lumora.training.rules.base import Choice, Choosing, Rule, always, default, detected
 from lumora.training.schema.quantities import size_text
 
@@ -32,7 +33,7 @@ def workers(known: Choosing) -> Choice:
 
 def cache_on(known: Choosing) -> Choice:
     """The disk if all decoded pictures fit there and not in memory, else the memory."""
-    needed = _needed(known)
+    needed = decoded_bytes(known.facts)
     if needed <= known.facts.machine.memory // MEMORY_SHARE:
         return detected("ram", "all decoded pictures fit")
     if needed <= known.facts.machine.disk // DISK_SHARE:
@@ -42,7 +43,7 @@ def cache_on(known: Choosing) -> Choice:
 
 def cache(known: Choosing) -> Choice:
     """Room for all decoded pictures, up to a quarter of the memory or half of what the disk has."""
-    machine, needed = known.facts.machine, _needed(known)
+    machine, needed = known.facts.machine, decoded_bytes(known.facts)
     place = known.asked.get("run.cache_on")
     rooms = {"ram": machine.memory // MEMORY_SHARE, "disk": machine.disk // DISK_SHARE}
     if any(needed <= room for name, room in rooms.items() if place in (None, name)):
@@ -51,9 +52,8 @@ def cache(known: Choosing) -> Choice:
     return detected(size_text(room), "as much as there is room for; other pictures are decoded each time")
 
 
-def _needed(known: Choosing) -> int:
+def decoded_bytes(facts: Facts) -> int:
     """Bytes of all pictures, and of masks, decoded."""
-    facts = known.facts
     height, width = facts.picture_size
     return (facts.pictures_train + facts.pictures_validation) * height * width * (4 if facts.segments else 3)
 

@@ -1,0 +1,1 @@
+"""What a training would do, change and cost, said before it is done."""
