@@ -34,6 +34,11 @@ class Average:
         for name, tensor in self._live.items():
             self.values[name].lerp_(tensor.detach().float(), 1 - decay)
 
+    def start_anew(self) -> None:
+        """Be what the tensors are now."""
+        for name, tensor in self._live.items():
+            self.values[name].copy_(tensor)
+
     @contextmanager
     def in_place(self) -> Generator[None]:
         """Let the averages be the weights until the end of the block."""

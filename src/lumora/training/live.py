@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lumora.data.durable import write_file
+from lumora.errors import OutputError
 from lumora.tasks import Task
 from lumora.training.events import EpochDone, Listener
 from lumora.training.setup import Prepared
@@ -32,9 +36,10 @@ class LiveSamples(Listener):
         drawn = [self._drawn(sample.picture()) for sample in self._samples]
         width = max(picture.shape[2] for picture in drawn)
         page = torch.cat([torch.nn.functional.pad(p, (0, width - p.shape[2]), value=255) for p in drawn], dim=1)
-        self._folder.mkdir(exist_ok=True)
-        file = self._folder / f"epoch-{event.epoch:04d}.jpg"
-        Image.fromarray(page.permute(1, 2, 0).numpy()).save(file, quality=90)
+        encoded = io.BytesIO()
+        Image.fromarray(page.permute(1, 2, 0).numpy()).save(encoded, "jpeg", quality=90)
+        with contextlib.suppress(OutputError):  # a picture less, on a full disk: no reason to end a training
+            write_file(self._folder / f"epoch-{event.epoch:04d}.jpg", encoded.getvalue())
 
     @torch.no_grad()
     def _drawn(self, picture: Tensor) -> Tensor:

@@ -65,9 +65,12 @@ def count_rows(path: Path) -> int:
 
 def sync(path: Path) -> None:
     """Bring the rows to the disk, so that they outlive the machine's end too."""
-    if path.exists():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
+    try:
+        if path.exists():
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}. Mend this, then resume the run.") from error
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -46,6 +46,10 @@ class Optimizer:
         for group in self.torch.param_groups:
             group["lr"] = group["whole_rate"] * factor
 
+    def forget(self) -> None:
+        """Let go of what it remembers of each parameter."""
+        self.torch.state.clear()
+
     def forget_gradients(self) -> None:
         """Let go of all gradients."""
         self.torch.zero_grad(set_to_none=True)
