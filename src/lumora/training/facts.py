@@ -37,11 +37,13 @@ class Machine:
     """Whether it computes with bf16 without loss of time."""
     disk: int = 0
     """Free bytes where decoded pictures would be kept."""
+    processes: int = 1
+    """How many that train together share the cores and the main memory."""
 
     @property
     def for_training(self) -> int:
-        """Bytes in which model, gradients and pictures have to fit."""
-        return self.memory if self.device_memory is None else self.device_memory
+        """Bytes in which model, gradients and pictures of one process have to fit."""
+        return self.memory // self.processes if self.device_memory is None else self.device_memory
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,12 @@ def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
+def statistics(model: nn.Module) -> list[Tensor]:
+    """The means and variances that norms gather in training, of those that do so now."""
+    norms = [module for module in model.modules() if isinstance(module, _NormBase) and module.training]
+    return [buffer for norm in norms for buffer in norm.buffers(recurse=False) if buffer.is_floating_point()]
+
+
 def changing_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Everything that a training changes: trained parameters, and statistics of norms that gather them in training.
 
