@@ -9,6 +9,7 @@ from torch import nn
 
 from lumora.errors import TrainingError
 from lumora.training.optimizing import Optimizer, Rates
+from lumora.training.processes import Alone
 from lumora.training.stepping import Stepper
 
 CPU = torch.device("cpu")
@@ -119,15 +120,18 @@ def test_stepper__leaves_out_a_step_that_is_no_number(bad):
 
 
 def test_stepper__draws_dropout_from_seed_step_and_process_alone():
-    def loss(number, rank=0, **seeded):
+    class Second(Alone):
+        rank = 1
+
+    def loss(number, **given):
         torch.manual_seed(torch.seed())
-        one = stepper(rank=rank, **seeded)
+        one = stepper(**given)
         one.model.train()
         torch.rand(3)
         return one.step(batch(), number, 1.0).loss
 
     assert loss(3) == loss(3)
-    assert len({loss(3), loss(4), loss(3, rank=1), loss(3, seed=1)}) == 4
+    assert len({loss(3), loss(4), loss(3, processes=Second()), loss(3, seed=1)}) == 4
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

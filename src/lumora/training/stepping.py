@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from lumora.data.transforms import generator_for
 from lumora.errors import TrainingError
+from lumora.training.gradients import mean_over_processes
 from lumora.training.optimizing import Optimizer
+from lumora.training.processes import Alone, Processes
+from lumora.training.trained import statistics
 
 Precision = str
 """`"fp32"`, `"bf16"` or `"fp16"`."""
@@ -30,6 +33,8 @@ class Stepped:
     """Before clipping."""
     changed: bool
     """Whether the weights were changed; not where the loss or a gradient was no finite number."""
+    overflowed: bool = False
+    """Whether only the scaled gradient was too large for 16 bits; the next one is scaled less."""
 
 
 @dataclass
@@ -37,7 +42,7 @@ class Stepper:
     """Takes steps. What is random in one follows from seed, step and process alone, so no random state is kept."""
 
     model: nn.Module
-    """Called with a batch's pictures; in several processes the one that averages gradients between them."""
+    """Called with a batch's pictures."""
     loss: Callable[[Any, Tensor], Tensor]
     """Of the model's outputs and the targets, the mean over the batch."""
     optimizer: Optimizer
@@ -45,7 +50,8 @@ class Stepper:
     precision: Precision = "fp32"
     clip: float | None = None
     seed: int = 0
-    rank: int = 0
+    processes: Processes = field(default_factory=Alone)
+    """Each gets its part of every batch; together they take one step."""
     micro_batch: int | None = None
     """Pictures that go through the model at a time; halved when memory does not suffice."""
     told: Callable[[str], None] = lambda text: None
@@ -55,15 +61,7 @@ class Stepper:
 
     def step(self, batch: dict[str, Any], number: int, factor: float) -> Stepped:
         """Learn from one batch, as step `number` of the training, at `factor` of the learning rates."""
-        while True:
-            try:
-                loss = self._gradients(batch, number)
-                break
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_about_memory(error):
-                    raise
-                failed = error.__class__.__name__  # the error itself holds on to the tensors of the failed attempt
-            self._take_smaller_parts(len(batch["labels"]), failed)
+        loss = self._gradients_of_all(batch, number)
         self._scaler.unscale_(self.optimizer.torch)
         parameters = self.optimizer.parameters.values()
         norm = float(nn.utils.clip_grad_norm_(parameters, self.clip or math.inf))
@@ -71,9 +69,10 @@ class Stepper:
         if sound:
             self.optimizer.set_factor(factor)
             self._scaler.step(self.optimizer.torch)
+        overflowed = not sound and math.isfinite(loss) and self._scaler.get_scale() > 1
         self._scaler.update()
         self.optimizer.forget_gradients()
-        return Stepped(loss, norm, sound)
+        return Stepped(loss, norm, sound, overflowed)
 
     def state(self) -> dict[str, Any]:
         """What the next step depends on, beside weights and optimizer; plain values."""
@@ -84,18 +83,36 @@ class Stepper:
         self.micro_batch = state["micro_batch"]
         self._scaler.load_state_dict(state["scaler"])
 
+    def _gradients_of_all(self, batch: dict[str, Any], number: int) -> float:
+        """Gather the gradients of the mean loss of all processes' parts of the batch; return that loss."""
+        count = len(batch["labels"])
+        while True:
+            loss, failed = 0.0, ""
+            try:
+                loss = self._gradients(batch, number)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not is_about_memory(error):
+                    raise
+                failed = error.__class__.__name__  # the error itself holds on to the tensors of the failed attempt
+            if not self.processes.agree(bool(failed)):
+                break
+            self._take_smaller_parts(self.processes.highest(count), failed or "in another process")
+        if self.processes.world == 1:
+            return loss
+        parameters = list(self.optimizer.parameters.values())
+        return mean_over_processes(self.processes, parameters, statistics(self.model), loss, count)
+
     def _gradients(self, batch: dict[str, Any], number: int) -> float:
-        """Gather the gradients of the batch's mean loss; return that loss."""
+        """Gather the gradients of the mean loss of this process's part of the batch; return that loss."""
         self.optimizer.forget_gradients()
-        torch.manual_seed(generator_for(self.seed, number, f"step {self.rank}").initial_seed())
+        torch.manual_seed(generator_for(self.seed, number, f"step {self.processes.rank}").initial_seed())
         total = 0.0
-        for part, share, is_last in _parts(batch, self.micro_batch):
-            with nullcontext() if is_last else self._alone(), self.in_precision():
+        for part, share in _parts(batch, self.micro_batch):
+            with self.in_precision():
                 outputs = self.model(part["pixel_values"])
                 loss = self.loss(outputs, part["labels"]) * share
                 del outputs
-            with nullcontext() if is_last else self._alone():
-                self._scaler.scale(loss).backward()
+            self._scaler.scale(loss).backward()
             total += float(loss.detach())
         return total
 
@@ -103,11 +120,6 @@ class Stepper:
         """Let what the block computes be of the chosen precision."""
         kind = _TYPES.get(self.precision)
         return nullcontext() if kind is None else torch.autocast(self.device.type, dtype=kind)
-
-    def _alone(self) -> AbstractContextManager[Any]:
-        """Gradients of a part stay in this process until the last part's are averaged with them."""
-        no_sync: Any = getattr(self.model, "no_sync", nullcontext)
-        return no_sync()
 
     def _take_smaller_parts(self, batch_size: int, failed: str) -> None:
         self.optimizer.forget_gradients()
@@ -126,15 +138,15 @@ class Stepper:
         )
 
 
-def _parts(batch: dict[str, Any], size: int | None) -> Iterator[tuple[dict[str, Any], float, bool]]:
-    """A batch in parts of at most `size` pictures, each one's share of the batch, and whether it is the last."""
+def _parts(batch: dict[str, Any], size: int | None) -> Iterator[tuple[dict[str, Any], float]]:
+    """A batch in parts of at most `size` pictures, and each one's share of the batch."""
     count = len(batch["labels"])
     size = size or count
     for start in range(0, count, size):
         part = {name: values[start : start + size] for name, values in batch.items()}
-        yield part, len(part["labels"]) / count, start + size >= count
+        yield part, len(part["labels"]) / count
 
 
-def _is_about_memory(error: BaseException) -> bool:
+def is_about_memory(error: BaseException) -> bool:
     """Whether memory did not suffice, on an accelerator or on the CPU, whose allocator has no error of its own."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
