@@ -403,3 +403,14 @@ def test_rules__are_functions_of_what_is_known_alone():
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
     assert roots == {"__future__", "collections", "dataclasses", "lumora", "math", "re", "types", "typing"}
+
+
+@pytest.mark.parametrize("machine", [LAPTOP, SERVER, OLD_GPU])
+def test_machine__is_shared_by_the_processes_that_train_together(machine):
+    shared = replace(machine, processes=4)
+    assert shared.for_training == (machine.memory // 4 if machine.device == "cpu" else machine.device_memory)
+    one, four = (values_of(replace(FEW, machine=each), train__batch_size=32) for each in (machine, shared))
+    assert four["run.workers"] <= max(0, machine.cores // 4 - (machine.device == "cuda"))
+    assert {key: four[key] for key in four if key not in ("run.workers", "train.micro_batch")} == {
+        key: one[key] for key in one if key not in ("run.workers", "train.micro_batch")
+    }

@@ -16,6 +16,7 @@ from lumora.errors import DataError
 from lumora.models import load_base
 from lumora.training.facts import BaseFacts, Facts, Machine
 from lumora.training.schema import sections
+from lumora.training.several import processes_on_this_machine
 
 _LOOKED_AT = 64
 """Pictures whose size is read."""
@@ -72,6 +73,7 @@ def machine_facts(device: torch.device) -> Machine:
         device_memory=torch.cuda.get_device_properties(device).total_memory if on_gpu else None,
         bf16=on_gpu and torch.cuda.is_bf16_supported(including_emulation=False),
         disk=free_disk(cache_home()),
+        processes=processes_on_this_machine(),
     )
 
 

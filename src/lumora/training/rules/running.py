@@ -25,10 +25,11 @@ def out(known: Choosing) -> Choice:
 def workers(known: Choosing) -> Choice:
     """A quarter of the cores, at most 4; beside a GPU all but one, at most 8."""
     machine = known.facts.machine
+    cores = machine.cores // machine.processes
+    each = "" if machine.processes == 1 else f" for each of {machine.processes} processes"
     if machine.device == "cuda":
-        return detected(min(8, max(0, machine.cores - 1)), f"{machine.cores} cores beside a GPU")
-    spare = min(4, machine.cores // 4)
-    return detected(spare, f"{machine.cores} cores, which the training needs too")
+        return detected(min(8, max(0, cores - 1)), f"{cores} cores beside a GPU{each}")
+    return detected(min(4, cores // 4), f"{cores} cores{each}, which the training needs too")
 
 
 def cache_on(known: Choosing) -> Choice:
