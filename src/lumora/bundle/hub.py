@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import nn
 
 from lumora.bundle import names
 from lumora.bundle.card import card
-from lumora.bundle.locating import bundle_folder, files_of, read_about_in
+from lumora.bundle.locating import files_of, read_about_in, repository_folder
 from lumora.bundle.reading import check_whole
 from lumora.bundle.verify import verify, verify_before_manifest
 from lumora.bundle.writing import numbers_in
@@ -20,6 +21,7 @@ from lumora.errors import BundleError
 from lumora.lora import hub
 
 _MESSAGE = "Upload bundle"
+_IS_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 def push(
@@ -48,7 +50,7 @@ def push(
             sent[names.CARD].write_text(text, encoding="utf-8")
         address = hub.push(sent, hub.Target(repository, token, private, _MESSAGE, revision))
         arrived = hub.HubOptions(revision=address.rpartition("/")[2], token=token, cache_dir=staging)
-        check_whole(bundle_folder(_full_name(address, repository), arrived))
+        check_whole(repository_folder(_full_name(address, repository), arrived))
     return address
 
 
@@ -61,10 +63,9 @@ def pull(
     base: str | nn.Module | None = None,
 ) -> Path:
     """Fetch a bundle from a repository into a folder, which it takes once a fresh process got its model from it."""
-    options = hub.HubOptions(revision=revision, token=token)
-    if Path(repository).expanduser().exists():
+    if not _IS_REPOSITORY.fullmatch(repository) and Path(repository).expanduser().exists():
         raise BundleError(f"{repository!r} is a folder here; a repository on the Hub is called user/name.")
-    fetched = bundle_folder(repository, options)
+    fetched = repository_folder(repository, hub.HubOptions(revision=revision, token=token))
     check_whole(fetched)
     same = hub.HubOptions(revision=fetched.name, token=token)
     for name in names.FOR_PEOPLE:

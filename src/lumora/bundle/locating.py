@@ -17,19 +17,20 @@ def bundle_folder(where: str | os.PathLike[str], options: hub.HubOptions | None 
     """The local folder of a bundle; of a repository, that of its files in the Hub's cache, fetched if need be."""
     folder = Path(where).expanduser()
     if folder.is_dir():
+        _refuse_revision(folder, options)
         if not (folder / names.ABOUT).is_file():
             raise BundleError(f"{folder} is no bundle: it has no {names.ABOUT}.{_what_it_is(folder)}")
         return folder
     if os.path.lexists(folder):
         raise BundleError(f"{folder} is no folder; give the one that holds the bundle's {names.ABOUT}.")
-    return _fetched(str(where), options or hub.HubOptions())
+    return repository_folder(str(where), options or hub.HubOptions())
 
 
 def about_folder(where: str | os.PathLike[str], options: hub.HubOptions | None = None) -> Path:
     """The folder with what a bundle says of itself; of a repository nothing else is fetched."""
     folder = Path(where).expanduser()
     if os.path.lexists(folder):
-        return bundle_folder(folder)
+        return bundle_folder(folder, options)
     try:
         return _fetch(str(where), names.ABOUT, options or hub.HubOptions()).parent
     except AdapterFileError as error:
@@ -56,8 +57,11 @@ def files_of(about: About) -> tuple[str, ...]:
     return (names.ABOUT, *weights, names.PROOF)
 
 
-def _fetched(repository: str, options: hub.HubOptions) -> Path:
-    """Fetch by the names that a bundle's files have; nothing else that lies in the repository is asked for."""
+def repository_folder(repository: str, options: hub.HubOptions) -> Path:
+    """The folder of a repository's files in the Hub's cache, fetched if need be, whatever lies here under this name.
+
+    Files are fetched by the names that a bundle's files have; nothing else that lies in the repository is asked for.
+    """
     try:
         folder = _fetch(repository, names.ABOUT, options).parent
         # All of one commit, which is what the cache calls the folder.
@@ -74,6 +78,14 @@ def _fetch(repository: str, name: str, options: hub.HubOptions) -> Path:
     path = hub.fetch(repository, name, options, required=True)
     assert path is not None
     return path
+
+
+def _refuse_revision(folder: Path, options: hub.HubOptions | None) -> None:
+    if options is not None and options.revision is not None:
+        raise BundleError(
+            f"{folder} is a folder here, which has no revision {options.revision!r}; leave it out, or name a "
+            "repository on the Hub."
+        )
 
 
 def _what_it_is(folder: Path) -> str:

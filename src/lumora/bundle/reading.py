@@ -17,7 +17,7 @@ from lumora.bundle.locating import about_folder, bundle_folder, files_of, read_a
 from lumora.data.durable import check_folder
 from lumora.data.sample import TaskName
 from lumora.errors import AdapterFileError, BundleError, LumoraError
-from lumora.lora import PeftModel, files
+from lumora.lora import PeftModel, files, hub
 from lumora.lora.names import is_inside
 from lumora.models import Base, load_base
 
@@ -34,9 +34,11 @@ class Loaded:
     """Its `module` is the model itself, or what is inside it."""
 
 
-def read_about(folder: str | os.PathLike[str]) -> About:
+def read_about(
+    folder: str | os.PathLike[str], *, revision: str | None = None, token: str | bool | None = None
+) -> About:
     """What a bundle, in a folder or a repository, says of itself; no model is built, and no weights are fetched."""
-    return read_about_in(about_folder(folder))
+    return read_about_in(about_folder(folder, hub.HubOptions(revision, token)))
 
 
 def load(
@@ -46,6 +48,8 @@ def load(
     device: str | torch.device = "cpu",
     allow_other_base: bool = False,
     task: TaskName | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
 ) -> Loaded:
     """Load a bundle's model, or refuse it with the reason.
 
@@ -56,8 +60,10 @@ def load(
         device: where the model is put.
         allow_other_base: go on where the base's weights are others than in training.
         task: refuse a bundle for any other.
+        revision: of a repository, the branch, tag or commit.
+        token: for a private repository; the one that you have logged in with if not said.
     """
-    home = bundle_folder(folder)
+    home = bundle_folder(folder, hub.HubOptions(revision, token))
     check_whole(home)
     return put_together(home, base=base, device=device, allow_other_base=allow_other_base, task=task)
 

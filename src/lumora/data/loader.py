@@ -118,25 +118,16 @@ class Loader:
         self._order.epoch, self._order.start = epoch + 1, 0
 
     def _finished(self, batch: Batch, number: int) -> Batch:
-        batch = {name: _moved(value, self.device) for name, value in batch.items()}
-        if any(isinstance(value, list) for value in batch.values()):
-            return self._finished_apart(batch)
-        batch = self.pictures.finished(batch)
+        batch = ready(self.pictures, batch, self.device)
         if self.mix:
+            if any(isinstance(value, list) for value in batch.values()):
+                raise DataError(
+                    "Pictures of different sizes cannot be mixed; give the transform a step that sets one size."
+                )
             generator = generator_for(self._order.seed, self.epoch, f"batch {number} of {self._order.rank}")
             mix = self.mix[below(generator, len(self.mix))]
             batch["pixel_values"], batch["labels"] = mix(batch["pixel_values"], batch["labels"], generator)
         return batch
-
-    def _finished_apart(self, batch: Batch) -> Batch:
-        """A batch whose pictures or masks have different sizes, picture by picture."""
-        names = list(batch)
-        items = [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-        if self.mix:
-            raise DataError(
-                "Pictures of different sizes cannot be mixed; give the transform a step that sets one size."
-            )
-        return together([self.pictures.finished(item) for item in items])
 
 
 class Order(Sampler[list[int]]):
@@ -180,6 +171,15 @@ class _Drawn(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         return self.pictures.drawn(index)
+
+
+def ready(pictures: Pictures, batch: Batch, device: torch.device) -> Batch:
+    """A batch of what `Pictures.drawn` gave, put on the device and finished; what has different sizes stays apart."""
+    batch = {name: _moved(value, device) for name, value in batch.items()}
+    if not any(isinstance(value, list) for value in batch.values()):
+        return pictures.finished(batch)
+    items = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+    return together([pictures.finished(item) for item in items])
 
 
 def together(items: list[Item]) -> Batch:

@@ -35,6 +35,15 @@ def has_manifest(folder: Path) -> bool:
     return isinstance(content, dict) and _MARK in content
 
 
+def names_in(folder: Path) -> frozenset[str] | None:
+    """The files that the manifest names, with slashes; None without a manifest of ours that can be read."""
+    try:
+        content = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return frozenset(content["files"]) if _is_sound(content) else None
+
+
 def differences(folder: Path) -> list[str]:
     """How the folder differs from its manifest, in words; files that it does not name are not looked at."""
     try:

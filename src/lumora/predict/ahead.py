@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -36,3 +37,13 @@ def ahead(work: Callable[[Item], Result], items: Iterable[Item], count: int) -> 
 def _next(waiting: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result]:
     item, future = waiting.popleft()
     return item, future.result()
+
+
+def in_batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The items in lists of this size; the last may be shorter.
+
+    >>> list(in_batches("abc", 2))
+    [['a', 'b'], ['c']]
+    """
+    iterator = iter(items)
+    return iter(lambda: list(itertools.islice(iterator, size)), [])

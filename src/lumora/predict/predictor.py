@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,25 +14,20 @@ from torch import Tensor, nn
 from lumora.bundle import About, Loaded
 from lumora.bundle import load as load_bundle
 from lumora.data.labels import Labels
-from lumora.data.loader import together
 from lumora.data.reading import Limits
 from lumora.data.sample import Sample, Source, TaskName
-from lumora.errors import DataError, InputError, LumoraWarning
-from lumora.predict.ahead import ahead
-from lumora.predict.evaluating import samples_to_measure
+from lumora.errors import DataError, InputError
+from lumora.predict.ahead import ahead, in_batches
+from lumora.predict.evaluating import measure, task_of
+from lumora.predict.measured_data import Reading, to_measure
 from lumora.predict.pictures import Picture, is_one, pictures
-from lumora.tasks import TASKS, LabelPrediction, MaskPrediction, MultiLabel, Task
+from lumora.predict.telling import bare, tell
+from lumora.tasks import LabelPrediction, MaskPrediction
 from lumora.tasks.base import logits_of
 from lumora.tasks.metrics.base import Scores
 
 Prediction = LabelPrediction | MaskPrediction
 """What is said of one picture: labels with probabilities, or a mask of the picture's own size."""
-
-_NAMED = 20
-"""Pictures that are named in one error."""
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 def load(
@@ -44,6 +37,8 @@ def load(
     base: str | nn.Module | None = None,
     allow_other_base: bool = False,
     limits: Limits | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
 ) -> Predictor:
     """A bundle, ready to predict; it is checked first, see `lumora.bundle.load`.
 
@@ -54,9 +49,14 @@ def load(
             loaded by its name.
         allow_other_base: go on where the base's weights are others than in training.
         limits: larger pictures are refused before they are decoded.
+        revision: of a repository, the branch, tag or commit.
+        token: for a private repository; the one that you have logged in with if not said.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Predictor(load_bundle(bundle, base=base, device=device, allow_other_base=allow_other_base), limits=limits)
+    loaded = load_bundle(
+        bundle, base=base, device=device, allow_other_base=allow_other_base, revision=revision, token=token
+    )
+    return Predictor(loaded, limits=limits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,6 @@ class _Seen:
     """`uint8`; they become numbers a batch at a time, on the model's device."""
     size: tuple[int, int]
     """Height and width of the picture itself."""
-    target: Tensor | None = None
 
 
 class Predictor:
@@ -89,7 +88,8 @@ class Predictor:
         self.about: About = loaded.about
         """All that the bundle says of itself."""
         self.limits = limits or Limits()
-        self._task = _task_of(loaded.about)
+        self._asked = limits
+        self._task = task_of(loaded.about)
         self._preprocessing = loaded.about.at_size
 
     @property
@@ -130,7 +130,7 @@ class Predictor:
                 continue  # the rest is only read, to name all that cannot be
             for result in self._predicted(group):
                 predictions.append(None if isinstance(result, DataError) else result)
-        _tell(bad, count, skip_bad)
+        tell(bad, count, skip_bad)
         return predictions[0] if is_one(given) else predictions
 
     def stream(self, given: object, batch_size: int = 8, *, skip_bad: bool = False) -> Iterator[tuple[str, Prediction]]:
@@ -148,10 +148,10 @@ class Predictor:
             if not isinstance(result, DataError):
                 yield picture.key, result
             elif skip_bad:
-                _tell([result], 1, skip_bad)
+                tell([result], 1, skip_bad)
             else:
                 bad.append(result)
-        _tell(bad, count, skip_bad)
+        tell(bad, count, skip_bad)
 
     def each(self, given: object, batch_size: int = 8) -> Iterator[tuple[Picture, Prediction | DataError]]:
         """The same with the pictures themselves; where one cannot be read, the reason is in the prediction's place."""
@@ -178,35 +178,36 @@ class Predictor:
         data: Source | Sequence[Sample] | str | Path,
         *,
         split: str | None = None,
-        batch_size: int = 8,
+        batch_size: int | None = None,
         skip_bad: bool = False,
     ) -> Scores:
         """How good the predictions are, by the task's metrics; for segmentation at the size of each mask.
 
+        It is what the training did after each epoch, and gives the same scores. The metrics prove themselves first.
+
         Args:
-            data: a source, a split of one, or where the data lie. Its labels must be the bundle's.
+            data: a source, a split of one, or where the data lie. Classes are matched with the bundle's by their names.
             split: which one of a source; `"test"` or else `"validation"` if not said.
-            batch_size: how many the model sees at once.
+            batch_size: how many the model sees at once; as in training if not said.
             skip_bad: leave out samples that cannot be read or have no label, with a warning of each.
         """
-        samples = samples_to_measure(data, self.about, split, self.limits)
-        metrics = self._task.new_metrics()
-        bad: list[DataError] = []
-        for group in _batches(ahead(self._look_and_compare, samples, 2 * _checked(batch_size)), batch_size):
-            bad += _errors(group)
-            if (seen := _whole(group)) and (skip_bad or not bad):
-                targets = together([{"labels": one.target} for one in seen if one.target is not None])["labels"]
-                metrics.update(self._logits(seen), targets)
-        _tell(bad, len(samples), skip_bad)
-        if len(bad) == len(samples):
-            raise DataError("There is no sample that could be measured.")
-        return metrics.scores()
+        reading = Reading(limits=self._asked)
+        chosen = to_measure(data, self.about, split, reading)
+        measured = measure(
+            self.model,
+            self.about,
+            chosen.samples,
+            batch_size=None if batch_size is None else _checked(batch_size),
+            skip_bad=skip_bad,
+        )
+        tell([error for _, error in measured.skipped], len(chosen.samples), skip_bad)
+        return measured.scores
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _groups(self, given: object, batch_size: int) -> Iterator[list[tuple[Picture, _Seen | DataError]]]:
         """Every picture with what the model will see of it, a batch at a time."""
-        return _batches(ahead(self._look, pictures(given, self.limits), 2 * _checked(batch_size)), batch_size)
+        return in_batches(ahead(self._look, pictures(given, self.limits), 2 * _checked(batch_size)), batch_size)
 
     def _predicted(self, group: Sequence[tuple[Picture, _Seen | DataError]]) -> list[Prediction | DataError]:
         """The predictions of a batch, with the reason where there is none."""
@@ -220,16 +221,9 @@ class Predictor:
         try:
             pixels = picture.picture()
         except DataError as error:
-            return _bare(error)
+            return bare(error)
         height, width = pixels.shape[1:]
         return _Seen(self._preprocessing.framed(pixels), (height, width))
-
-    def _look_and_compare(self, sample: Sample) -> _Seen | DataError:
-        seen = self._look(sample)
-        try:
-            return seen if isinstance(seen, DataError) else _Seen(seen.pixels, seen.size, self._task.target(sample))
-        except DataError as error:
-            return _bare(error)
 
     def _logits(self, seen: Sequence[_Seen]) -> Tensor:
         """What the model gives; in its own precision, whatever is set around."""
@@ -244,21 +238,10 @@ class Predictor:
         return next((p for p in self.model.parameters() if p.is_floating_point()), torch.zeros(0))
 
 
-def _task_of(about: About) -> Task[Any]:
-    if about.task == "multilabel" and about.threshold is not None:
-        return MultiLabel(about.labels, about.threshold)
-    return TASKS[about.task](about.labels)
-
-
 def _checked(batch_size: int) -> int:
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
     return batch_size
-
-
-def _batches(results: Iterable[tuple[_Item, _Result]], size: int) -> Iterator[list[tuple[_Item, _Result]]]:
-    iterator = iter(results)
-    return iter(lambda: list(itertools.islice(iterator, size)), [])
 
 
 def _whole(group: Sequence[tuple[object, _Seen | DataError]]) -> list[_Seen]:
@@ -267,28 +250,3 @@ def _whole(group: Sequence[tuple[object, _Seen | DataError]]) -> list[_Seen]:
 
 def _errors(group: Sequence[tuple[object, _Seen | DataError]]) -> list[DataError]:
     return [result for _, result in group if isinstance(result, DataError)]
-
-
-def _bare(error: DataError) -> DataError:
-    """The error without the places that it came through: they would keep all that was read of the file in memory."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
-
-
-def _tell(bad: Sequence[DataError], count: int, skip_bad: bool) -> None:
-    """Warn of each picture that cannot be read, or raise one error that names all."""
-    if not bad:
-        return
-    if not skip_bad:
-        raise bad[0] if count == 1 else _unreadable(bad, count)
-    for error in bad:
-        warnings.warn(f"Skipped: {error}", LumoraWarning, stacklevel=3)
-
-
-def _unreadable(bad: Sequence[DataError], count: int) -> DataError:
-    lines = [f"  - {error}" for error in bad[:_NAMED]]
-    lines += [f"  - and {len(bad) - _NAMED:,} more"] * (len(bad) > _NAMED)
-    return DataError(
-        f"{len(bad):,} of {count:,} pictures cannot be used; mend them, or leave them out with skip_bad=True.\n"
-        + "\n".join(lines)
-    )
