@@ -57,18 +57,28 @@ def parse_asked(given: Mapping[str, Any], *, onto: Recipe | None = None) -> Reci
 
 def read_recipe(path: str | Path) -> Recipe:
     """The recipe in a YAML file. One error tells everything that is wrong with it."""
-    path = Path(path)
     try:
-        found = yaml_files.parsed(path.read_text(encoding="utf-8-sig"))
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
         raise RecipeError(f"The recipe {path} cannot be read: {reason}.") from error
+    return recipe_of_text(text, f"recipe {path}")
+
+
+def recipe_of_text(text: str, what: str = "recipe") -> Recipe:
+    """The recipe that `recipe_text` or somebody has written. One error tells everything that is wrong with it.
+
+    >>> recipe_of_text("lora: {r: 8}").lora.r
+    8
+    """
+    try:
+        found = yaml_files.parsed(text)
     except RecipeError as error:
-        raise RecipeError(f"The recipe {path} cannot be read. {error}") from error
+        raise RecipeError(f"The {what} cannot be read. {error}") from error
     if not isinstance(found, Mapping | None):
-        raise RecipeError(f"The recipe {path} holds {told(found)}; it must hold sections: {', '.join(SECTIONS)}.")
+        raise RecipeError(f"The {what} holds {told(found)}; it must hold sections: {', '.join(SECTIONS)}.")
     values, problems = asked.checked(cast("Mapping[Any, Any]", found or {}), texts=False)
-    return _recipe_of(values, problems, f"recipe {path}")
+    return _recipe_of(values, problems, what)
 
 
 def write_recipe(recipe: Recipe, path: str | Path) -> None:
