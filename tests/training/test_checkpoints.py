@@ -119,6 +119,16 @@ def test_save__after_going_back_removes_the_damaged_one_and_keeps_whole_ones(tmp
     assert names(tmp_path) == ["step-00000200", "step-00000260"]
 
 
+@pytest.mark.parametrize("lost", ["manifest.json", "state.json"])
+def test_save__of_the_same_step_replaces_one_that_is_damaged(tmp_path, lost):
+    for step in (1, 2):
+        save(tmp_path, checkpoint(step), step)
+    (tmp_path / "step-00000002" / lost).unlink()
+    save(tmp_path, checkpoint(7), 2)
+    found = newest(tmp_path)
+    assert (found.step, found.checkpoint.state, found.notes) == (2, {"number": 7}, ())
+
+
 def test_newest__of_nothing_is_none(tmp_path):
     assert newest(tmp_path / "nowhere") is None
     (tmp_path / "step-7").mkdir()

@@ -66,7 +66,10 @@ def save(folder: Path, checkpoint: Checkpoint, step: int, keep: int = 2) -> None
         safetensors.torch.save_file(tensors, new / _TENSORS)
         (new / _STATE).write_text(text, encoding="utf-8")
 
-    write_folder(folder / f"step-{step:08d}", write)
+    place = folder / f"step-{step:08d}"
+    if place.exists() and check_folder(place):
+        remove_folder(place)  # nobody can tell any more whose it is: it would not be written over
+    write_folder(place, write)
     _remove_old(folder, step, keep)
 
 
