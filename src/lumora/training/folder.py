@@ -32,6 +32,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.recipe = self.path / "recipe.yaml"
+        self.origins = self.path / "origins.json"
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.bundle = self.path / "bundle"

@@ -46,7 +46,7 @@ def survey(source: Source, base: sections.Base, name: str, device: torch.device)
 def typical_size(samples: Sequence[Sample]) -> tuple[int, int]:
     """The median height and the median width of some of the pictures."""
     step = max(1, len(samples) // _LOOKED_AT)
-    sizes = [_size(samples[i]) for i in range(0, len(samples), step)]
+    sizes = [size_of(samples[i]) for i in range(0, len(samples), step)]
     heights, widths = zip(*sizes, strict=True)
     return int(median(heights)), int(median(widths))
 
@@ -77,7 +77,8 @@ def machine_facts(device: torch.device) -> Machine:
     )
 
 
-def _size(sample: Sample) -> tuple[int, int]:
+def size_of(sample: Sample) -> tuple[int, int]:
+    """Height and width of a picture, of a file from its head alone."""
     if isinstance(sample, StoredSample):
         return read_header(sample.content, limits=sample.limits).shown
     height, width = sample.picture().shape[-2:]

@@ -8,12 +8,14 @@ from typing import Any, Literal
 
 from lumora.training.facts import Facts
 
+How = Literal["default", "detected", "asked"]
+
 
 @dataclass(frozen=True)
 class Origin:
     """Where a value comes from."""
 
-    how: Literal["default", "detected", "asked"]
+    how: How
     """By itself, by what data, base and machine are like, or by what somebody asked for."""
     why: str
     """The reason, in a few words."""
