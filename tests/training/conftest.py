@@ -1,6 +1,7 @@
 import signal
 
 import pytest
+from tests.training.tiny import save_pictures
 
 
 @pytest.fixture(autouse=True)
@@ -11,3 +12,9 @@ def as_a_terminal_has_it():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """Folders with a few drawn pictures: `classes`, and `masked`."""
+    return save_pictures(tmp_path_factory.mktemp("pictures"))

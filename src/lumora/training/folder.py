@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 from collections.abc import Generator, Mapping
@@ -63,6 +64,16 @@ class RunFolder:
             clear_leftovers(run.checkpoints)
             metrics_file.keep_rows(run.metrics, metrics_file.count_rows(run.metrics))
         return run
+
+    def check_new(self) -> None:
+        """An error if it holds anything already; nothing is changed."""
+        with self._usable():
+            self._refuse_unless_new()
+
+    def check_begun(self) -> None:
+        """An error unless a run was begun in it; nothing is changed."""
+        with self._usable():
+            self._refuse_unless_begun()
 
     def close(self) -> None:
         """Let others have the folder."""
@@ -170,3 +181,14 @@ class RunFolder:
         runs = sorted(path.parent.name for path in self.path.glob(f"*/{self.recipe.name}"))
         inside = f" Perhaps you mean one of the runs in it: {', '.join(runs[:8])}." if runs else ""
         raise RunError(f"{self.path} is no run: it holds no {self.recipe.name}.{inside}")
+
+
+def free_place(path: str | os.PathLike[str]) -> Path:
+    """This path, or where a finished run is, the first of path-2, path-3 … where none is."""
+    wanted = Path(path)
+    places = (wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}") for number in itertools.count(1))
+    return next(place for place in places if not _is_finished(RunFolder(place)))
+
+
+def _is_finished(run: RunFolder) -> bool:
+    return run.recipe.exists() and run.bundle.is_dir()

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,59 +16,16 @@ from lumora.errors import TrainingError
 from lumora.tasks import Task
 from lumora.tasks.metrics.base import Scores
 from lumora.training.average import Average
+from lumora.training.course import Course, Ending, Progress
 from lumora.training.evaluating import evaluate
 from lumora.training.events import EpochDone, Listener, StepDone
 from lumora.training.guards import Guards
+from lumora.training.mending import go_back, is_sound, mend
 from lumora.training.optimizing import of_optimizer
-from lumora.training.schedule import Shape, factor
+from lumora.training.schedule import factor
 from lumora.training.stepping import Stepper
-from lumora.training.stopping import StopRequest
+from lumora.training.stopping import AskedToStop, StopRequest
 from lumora.training.trained import changing_tensors, put
-
-
-class Ending(Enum):
-    """Why a training ended."""
-
-    COMPLETE = "all epochs are done"
-    NO_GAIN = "the score has not risen for some time"
-    TIME = "the time is over"
-    ASKED = "it was asked to stop"
-
-
-@dataclass(frozen=True)
-class Course:
-    """How long a training goes, and by what it is judged."""
-
-    epochs: int
-    warmup: float = 0.1
-    schedule: Shape = "cosine"
-    best_by: str | None = None
-    """The score that decides; the task's own if not said."""
-    keep_last: bool = False
-    """Whether the last epoch is kept, whatever its score."""
-    patience: int | None = None
-    """Epochs without a better score after which it ends."""
-    max_seconds: float | None = None
-    checkpoint_every: float = 60.0
-    """Seconds between checkpoints inside of an epoch; there is one after each epoch."""
-
-
-@dataclass
-class Progress:
-    """How far a training is: plain values that are saved."""
-
-    step: int = 0
-    epoch: int = 0
-    """Epochs done."""
-    loss_sum: float = 0.0
-    """Of the present epoch's steps."""
-    loss_steps: int = 0
-    best: float | None = None
-    best_epoch: int = 0
-    seconds: float = 0.0
-    """Spent before this process took it up."""
-    evaluated: bool = False
-    """Whether the model was evaluated before its training."""
 
 
 @dataclass
@@ -78,7 +34,6 @@ class Work:
 
     task: Task[Any]
     model: nn.Module
-    """The model itself, also where the stepper calls it through a wrapper."""
     loader: Loader
     validation: Loader | None
     """This process's share of the pictures to evaluate on, if there are any."""
@@ -107,7 +62,6 @@ class Loop:
         save: called with `state` when a checkpoint is due; in several processes by all of them.
         listener: hears what happens.
         stop: is looked at after every step.
-        agree: whether any of the processes says yes; the same answer in all of them.
     """
 
     def __init__(
@@ -117,14 +71,16 @@ class Loop:
         save: Callable[[Saved], None],
         listener: Listener,
         stop: StopRequest,
-        agree: Callable[[bool], bool] = lambda mine: mine,
     ) -> None:
         self.work, self.course = work, course
         self.progress, self.guards = Progress(), Guards()
         self.best: dict[str, Tensor] = {}
         """What the training changes, as it was when the score was best."""
-        self._save, self._listener, self._stop, self._agree = save, listener, stop, agree
+        self._save, self._listener, self._stop = save, listener, stop
+        self._processes = work.stepper.processes
         self._began = self._saved_at = time.monotonic()
+        self.seconds = 0.0
+        """Spent until `run` ended."""
         self.steps = course.epochs * len(work.loader)
         if not len(work.loader):
             raise TrainingError(
@@ -139,52 +95,60 @@ class Loop:
         """Go on to the end."""
         self._began = self._saved_at = time.monotonic()
         self.work.take_training_mode()
-        if not self.progress.evaluated:
-            self._evaluate(None)
-            self.progress.evaluated = True
         while (ending := self._ending()) is None:
-            ending = self._train_epoch()
-            if ending is not Ending.ASKED:
-                self._judge_epoch(whole=ending is None)
+            try:
+                ending = self._to_next_evaluation()
+            except AskedToStop:
+                ending = Ending.ASKED
             self._checkpoint()
             if ending is not None:
                 break
+        self.seconds = self._seconds()
         return ending
 
     def _ending(self) -> Ending | None:
         """Why there is nothing more to do, if so."""
         progress, patience = self.progress, self.course.patience
+        if not progress.evaluated:
+            return None
         if progress.epoch >= self.course.epochs:
             return Ending.COMPLETE
         if patience is not None and progress.epoch - progress.best_epoch >= patience:
             return Ending.NO_GAIN
         return Ending.TIME if self._is_over() else None
 
+    def _to_next_evaluation(self) -> Ending | None:
+        """Train to the end of the epoch, or as long as there is time, and evaluate."""
+        progress = self.progress
+        if progress.evaluated:
+            ending = self._train_epoch()
+            if ending is Ending.ASKED:
+                return ending
+            progress.epoch += ending is None
+            progress.evaluated = False
+        self._evaluate()
+        progress.evaluated = True
+        return None
+
     def _train_epoch(self) -> Ending | None:
         """Train to the end of the epoch, or to where it has to end before."""
         for batch, seconds in _timed(self.work.loader):
             self._step(batch, seconds)
-            if self._agree(self._stop.asked):
+            if self._processes.agree(self._stop.asked):
                 return Ending.ASKED
             if self._is_over():
                 return Ending.TIME
-            if self._agree(time.monotonic() - self._saved_at > self.course.checkpoint_every):
+            if self._processes.agree(time.monotonic() - self._saved_at > self.course.checkpoint_every):
                 self._checkpoint()
         return None
-
-    def _judge_epoch(self, whole: bool) -> None:
-        """Evaluate at the end of an epoch, or in the middle of one that is not gone on with for now."""
-        progress = self.progress
-        loss = progress.loss_sum / max(1, progress.loss_steps)
-        if whole:
-            progress.epoch += 1
-            progress.loss_sum, progress.loss_steps = 0.0, 0
-        self._evaluate(loss)
 
     def _step(self, batch: dict[str, Any], waited: float) -> None:
         progress, began, by = self.progress, time.monotonic(), self._factor()
         stepped = self.work.stepper.step(batch, progress.step, by)
-        self.guards.after_step(stepped)
+        if self.guards.after_step(stepped):
+            go_back(self.work.model, self.work.stepper.optimizer, self.work.average, self.best)
+        elif not stepped.changed:
+            mend(self.work.model, self.best)
         self._tell_pending()
         if stepped.changed:
             if self.work.average is not None:
@@ -193,7 +157,7 @@ class Loop:
             progress.loss_steps += 1
         rate = self._general_rate(by)
         progress.step += 1
-        pace = len(batch["labels"]) / max(1e-9, waited + time.monotonic() - began)
+        pace = self._processes.world * len(batch["labels"]) / max(1e-9, waited + time.monotonic() - began)
         self._listener.step_done(StepDone(progress.step, self.steps, progress.epoch, stepped.loss, rate, pace))
 
     def _factor(self) -> float:
@@ -205,37 +169,57 @@ class Loop:
 
     # --- judging ------------------------------------------------------------------------------------------------------
 
-    def _evaluate(self, loss: float | None) -> None:
+    def _evaluate(self) -> None:
         """Measure the model, average in place; keep it if it is the best so far."""
         work, progress = self.work, self.progress
         rate = self._general_rate(self._factor()) if progress.step < self.steps else 0.0
+        loss = progress.loss_sum / progress.loss_steps if progress.loss_steps else None
         with work.average.in_place() if work.average is not None and progress.step else nullcontext():
             scores, main = self._measured(work.validation) if work.validation is not None else (Scores({}), "")
             is_best = self._is_best(scores, main)
             if is_best:
                 progress.best, progress.best_epoch = scores.get(main), progress.epoch
                 self.best = {name: value.clone() for name, value in changing_tensors(work.model).items()}
+        if progress.best is not None and not self.course.keep_last:
+            self.guards.after_score(progress.best, progress.epoch - progress.best_epoch, self.course.epochs)
         self._tell_pending()
         self._listener.epoch_done(
             EpochDone(progress.epoch, progress.step, loss, rate, scores, main, is_best, self._seconds())
         )
+        if progress.step == progress.epoch * len(work.loader):
+            progress.loss_sum, progress.loss_steps = 0.0, 0
 
     def _measured(self, validation: Loader) -> tuple[Scores, str]:
         """The scores of all processes together, and the name of the one that decides."""
         work, count = self.work, len(validation.pictures)
-        validation.set_epoch(0)  # the same every time, also where a transform draws
+        # The same every time, also where a transform draws, or where the time before was broken off.
+        validation.load_state_dict({"epoch": 0, "batches": 0})
+        most = self._processes.highest(len(validation))
         metrics = evaluate(
             work.model,
             work.task,
             validation,
             precision=work.stepper.in_precision,
-            seen=lambda done: self._listener.evaluating(done, count),
-        ).summed()
+            seen=lambda done: self._seen(done, count),
+        )
+        for _ in range(most - len(validation)):  # others have a batch more, and are asked after it
+            self._stop_if_asked()
+        metrics = self._processes.summed(metrics)
         if self.progress.step:
             self.guards.after_evaluation(*metrics.said_and_meant(), work.task.labels.names)
         return metrics.scores(), self.course.best_by or metrics.main
 
+    def _seen(self, done: int, pictures: int) -> None:
+        self._listener.evaluating(done, pictures)
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self._processes.agree(self._stop.asked):
+            raise AskedToStop
+
     def _is_best(self, scores: Scores, main: str) -> bool:
+        if self.best and not all(map(is_sound, changing_tensors(self.work.model).values())):
+            return False
         if self.work.validation is None or self.course.keep_last:
             return True
         if main not in scores:
@@ -253,7 +237,7 @@ class Loop:
         tensors = {f"{group}.{name}": value for group, named in groups.items() for name, value in named.items()}
         values = {
             "progress": dataclasses.asdict(dataclasses.replace(self.progress, seconds=self._seconds())),
-            "guards": {"scale": self.guards.scale, "unsound": self.guards.unsound, "collapsed": self.guards.collapsed},
+            "guards": self.guards.state(),
             "loader": dict(work.loader.state_dict()),
             "stepper": work.stepper.state(),
         }
@@ -271,7 +255,7 @@ class Loop:
         work.stepper.load(values["stepper"])
         work.loader.load_state_dict(values["loader"])
         self.progress = Progress(**values["progress"])
-        self.guards = Guards(**values["guards"])
+        self.guards = Guards.of(values["guards"])
 
     def _checkpoint(self) -> None:
         self._save(self.state())
@@ -279,7 +263,7 @@ class Loop:
 
     def _is_over(self) -> bool:
         most = self.course.max_seconds
-        return most is not None and self._agree(self._seconds() > most)
+        return most is not None and self._processes.agree(self._seconds() > most)
 
     def _seconds(self) -> float:
         return self.progress.seconds + time.monotonic() - self._began

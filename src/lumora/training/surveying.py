@@ -12,9 +12,10 @@ import torch
 
 from lumora.data import Sample, Source, StoredSample, read_header
 from lumora.data.places import cache_home
-from lumora.errors import DataError
-from lumora.models import load_base
+from lumora.errors import DataError, LumoraError
+from lumora.models import Base, load_base
 from lumora.training.facts import BaseFacts, Facts, Machine
+from lumora.training.ready import Ready
 from lumora.training.schema import sections
 from lumora.training.several import processes_on_this_machine
 
@@ -22,7 +23,7 @@ _LOOKED_AT = 64
 """Pictures whose size is read."""
 
 
-def survey(source: Source, base: sections.Base, name: str, device: torch.device) -> Facts:
+def survey(source: Source, base: sections.Base, name: str, device: torch.device, given: Ready | None = None) -> Facts:
     """What has to be known before a recipe's gaps can be filled. Reads some pictures' headers; fetches no weights."""
     train = source.splits.get("train", ())
     if not len(train):
@@ -37,7 +38,7 @@ def survey(source: Source, base: sections.Base, name: str, device: torch.device)
         pictures_validation=len(validation),
         class_names=source.labels.names,
         picture_size=typical_size(train),
-        base=base_facts(source, base, name),
+        base=base_facts(source, base, name, given),
         machine=machine_facts(device),
         class_counts=_class_counts(source, train),
     )
@@ -51,16 +52,30 @@ def typical_size(samples: Sequence[Sample]) -> tuple[int, int]:
     return int(median(heights)), int(median(widths))
 
 
-def base_facts(source: Source, chosen: sections.Base, name: str) -> BaseFacts:
-    """What has to be known of a base, from its structure alone."""
-    base = load_base(name, task=source.task, labels=source.labels.names, head=chosen.head or "auto", meta=True)
+def base_facts(source: Source, chosen: sections.Base, name: str, given: Ready | None = None) -> BaseFacts:
+    """What has to be known of a base, from its structure alone; of one that was given, from a copy."""
+    base = load_base(
+        name if given is None else given.copy(),
+        task=source.task,
+        labels=source.labels.names,
+        head=chosen.head or "auto",
+        preprocessing=None if given is None else given.preprocessing,
+        meta=True,
+    )
     return BaseFacts(
         name=name,
         size=base.preprocessing.usual_size,
         parameters=sum(parameter.numel() for parameter in base.module.parameters()),
         usual_targets=base.usual_targets is not None,
-        multi_scale=len(set(base.features.strides)) > 1,
+        multi_scale=_is_multi_scale(base),
     )
+
+
+def _is_multi_scale(base: Base) -> bool:
+    try:
+        return len(set(base.features.strides)) > 1
+    except LumoraError:  # a model of one's own may have no feature maps at all
+        return False
 
 
 def machine_facts(device: torch.device) -> Machine:
