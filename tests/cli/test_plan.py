@@ -34,11 +34,10 @@ def test_plan__says_what_was_found_what_changes_and_why(lumora, data, tmp_path):
     assert adapted[1:3] == ["conv2d", "8"]
     [head] = [words for words in lines if words[:1] == ["classifier"]]
     assert head[1:3] == ["saved", "whole"]
-    [epochs] = [line for line in ended.out.splitlines() if line.startswith("train.epochs ")]
-    assert epochs.split() == ["train.epochs", "3", "asked", "asked", "for"]
-    [rank] = [line for line in ended.out.splitlines() if line.startswith("lora.r ")]
-    assert "detected" in rank
-    assert "fewer than 2,000" in rank
+    assert ["train.epochs", "3", "asked", "asked", "for"] in lines
+    [rank] = [words for words in lines if words[:1] == ["lora.r"]]
+    assert rank[:3] == ["lora.r", "8", "detected"]
+    assert "fewer than 2,000" in " ".join(rank)
     assert "memory:" not in ended.out
     assert [path.name for path in tmp_path.iterdir()] == ["pets"]
 
@@ -50,9 +49,7 @@ def test_plan__as_json(lumora, data):
     assert value["recipe"] == json.loads(json.dumps(plan(data, settings=settings, probe=False).as_dict()))["recipe"]
     assert value["data"]["splits"]["train"] + value["data"]["splits"]["validation"] == 12
     assert value["choices"]["lora.r"]["how"] == "detected"
-    assert value["changes"]["trained"] == sum(
-        group["parameters"] for group in value["changes"]["groups"] if group["kind"] != "statistics"
-    )
+    assert value["changes"]["bundle_bytes"] == sum(group["bytes"] for group in value["changes"]["groups"])
     assert (value["memory"], value["time"], value["failed"]) == (None, None, None)
     assert value["course"]["steps"] == value["course"]["epochs"] * value["course"]["steps_in_epoch"]
 
@@ -88,10 +85,9 @@ def test_plan__tells_all_mistakes_at_once_and_what_was_meant(lumora, data):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nowhere"], "nowhere"),
+        (["./nowhere"], "nowhere"),
         (["pets", "--full", "--head-only"], "--head-only"),
         (["pets", "--epochs", "3", "--set", "train.epochs=4"], "train.epochs"),
-        (["pets", "--task", "segmentation"], "segmentation"),
         (["pets", "--set", "train.batch_size=500"], "there are"),
         (["missing.yaml"], "missing.yaml"),
     ],
@@ -131,7 +127,7 @@ def test_plan__of_a_training_that_cannot_be_done_ends_with_1(lumora, tmp_path):
 def test_plan__help_imports_nothing_heavy():
     program = (
         "import sys, atexit\n"
-        "heavy = {'torch', 'numpy', 'pydantic', 'PIL', 'rich'}\n"
+        "heavy = {'torch', 'numpy', 'PIL', 'rich'}\n"
         "atexit.register(lambda: print(sorted(heavy & set(sys.modules)), file=sys.stderr))\n"
         "from lumora.cli import main; main()"
     )

@@ -9,7 +9,7 @@ import typer
 
 from lumora.cli import asking, output
 from lumora.cli.help_all import HelpAll
-from lumora.errors import DataError, RecipeError, TrainingError
+from lumora.errors import TrainingError
 
 if TYPE_CHECKING:
     from lumora.training import Plan, Recipe
@@ -64,19 +64,10 @@ def command(
 
 
 def _plan(asked: Recipe, data: str, *, probe: bool) -> Plan:
-    from pathlib import Path
-
     from lumora.training import plan
 
-    try:
-        with output.progress("planning", 1):
-            return plan(recipe=asked, probe=probe)
-    except RecipeError as error:
-        raise typer.BadParameter(str(error)) from error
-    except DataError as error:
-        if asking.is_recipe(data) or Path(data).exists():
-            raise
-        raise typer.BadParameter(str(error), param_hint="DATA") from error
+    with asking.misuses(data), output.progress("planning", 1):
+        return plan(recipe=asked, probe=probe)
 
 
 # --- for people -------------------------------------------------------------------------------------------------------
@@ -119,12 +110,12 @@ def _show_changes(plan: Plan) -> None:
     changes, method = plan.changes, plan.recipe.train.method
     output.heading("What is trained and saved")
     output.table(
-        ["module", "kind", "rank", "count", "parameters", "size"],
+        ["module", "kind", "rank", "count", "numbers", "size"],
         [
             [g.path, g.kind, f"{g.rank or ''}", f"{g.count}", f"{g.parameters:,}", output.size(g.bytes)]
             for g in changes.groups
         ],
-        numbers=("rank", "count", "parameters", "size"),
+        numbers=("rank", "count", "numbers", "size"),
     )
     output.facts(
         {
@@ -181,10 +172,14 @@ def _memory(plan: Plan) -> str:
 def _time(plan: Plan) -> str:
     time, recipe = plan.time, plan.recipe
     assert time is not None
-    low, high = (_seconds(value) for value in time.step)
-    text = f"{_duration(time.least)} to {_duration(time.most)}, from loading the base to the verified bundle"
-    text += f" ({low} to {high} a step, {_seconds(time.evaluation)} an evaluation)"
+    step = _span(*(_seconds(value) for value in time.step))
+    text = f"{_span(_duration(time.least), _duration(time.most))}, from loading the base to the verified bundle"
+    text += f" ({step} a step, {_seconds(time.evaluation)} an evaluation)"
     return text + ("; less where the score stops rising" if recipe.train.patience is not None else "")
+
+
+def _span(least: str, most: str) -> str:
+    return f"about {least}" if least == most else f"{least} to {most}"
 
 
 def _seconds(value: float) -> str:

@@ -53,10 +53,11 @@ def test_time__ends_where_it_is_limited():
     assert limited.least == limited.most == pytest.approx(20 + AROUND)
 
 
-def test_time__of_steps_so_slow_that_there_was_one():
-    slow = dataclasses.replace(PROBED, first_steps=[30.0], later_steps=[], evaluation=0.0, evaluated=0)
+def test_time__of_steps_so_slow_that_there_were_two():
+    slow = dataclasses.replace(PROBED, first_steps=[40.0, 30.0], later_steps=[], evaluation=0.0, evaluated=0)
     found = time(slow, dataclasses.replace(COURSE, pictures_validation=0), SELDOM)
-    assert found.least == found.most == pytest.approx(30 * 30.0 + 3 * 0.5 + 5 + 7)
+    assert found.least == pytest.approx(30 * 30.0 + 3 * 0.5 + 5 + 7)
+    assert found.most == pytest.approx(30 * 40.0 + 3 * 0.5 + 5 + 7)
 
 
 def test_time__of_a_head_that_is_trained_first_sees_each_picture_once_more():

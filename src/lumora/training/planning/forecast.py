@@ -106,6 +106,6 @@ def _whole(probed: Probed, course: Course, recipe: Recipe, decoding: float, firs
 
 
 def _span(seconds: list[float]) -> tuple[float, float]:
-    """The fastest and the slowest step; the first one warms up."""
-    counted = seconds[1:] or seconds
+    """The fastest and the slowest step; the first one warms up, and counts where there are few."""
+    counted = seconds[1:] if len(seconds) > 2 else seconds
     return min(counted), max(counted)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lumora.data import Source
-from lumora.errors import TrainingError
+from lumora.errors import DataError, TrainingError
 from lumora.models import Base, names
 from lumora.models.libraries import weights_are_here
 from lumora.training.choosing import Chosen, explained, resolve
 from lumora.training.facts import Facts
+from lumora.training.first_look import look_at
 from lumora.training.planning import forecast
 from lumora.training.planning.changes import Changes, changes, structure
 from lumora.training.planning.disk import Disk, disk, kept_pictures
@@ -25,6 +26,7 @@ from lumora.training.recipe import Recipe, parse_asked, plain
 from lumora.training.rules.model import EMBEDDED
 from lumora.training.running import device_here
 from lumora.training.setup import source_for
+from lumora.training.sifting import without_unreadable
 from lumora.training.surveying import survey
 
 
@@ -127,21 +129,20 @@ def plan(
     given |= {"data.path": data} if named else {}
     asked = parse_asked({**given, **(settings or {})}, onto=recipe)
     source = data if isinstance(data, Source) else source_for(asked.data, data)
+    notes: list[str] = []
+    if probe and asked.data.skip_bad:
+        source = without_unreadable(source, notes.append)
     facts = survey(source, asked.base, asked.base.name or EMBEDDED, device_here())
     chosen = resolve(asked, facts)
     at_hand = data is not None and not named
-    return _planned(chosen, source, facts, probing=probe, at_hand=at_hand)
+    return _planned(chosen, source, facts, notes, probing=probe, at_hand=at_hand)
 
 
-def _planned(chosen: Chosen, source: Source, facts: Facts, *, probing: bool, at_hand: bool) -> Plan:
-    recipe, notes = chosen.recipe, list[str]()
+def _planned(chosen: Chosen, source: Source, facts: Facts, notes: list[str], *, probing: bool, at_hand: bool) -> Plan:
+    recipe = chosen.recipe
     base = structure(recipe, source)
     changed = changes(base, recipe)
-    probed, failed = None, None
-    if probing and at_hand:
-        notes.append("Time and memory were not measured: another process cannot open data that are at hand in Python.")
-    elif probing:
-        probed, failed = _probed(recipe)
+    probed, failed = _probed(recipe, source, at_hand, notes) if probing else (None, None)
     here = base.library == "python" or weights_are_here(names.parse(base.name))
     room = disk(recipe, facts, changed, here)
     course = forecast.course(recipe, facts.pictures_train, facts.pictures_validation)
@@ -165,12 +166,16 @@ def _planned(chosen: Chosen, source: Source, facts: Facts, *, probing: bool, at_
     )
 
 
-def _probed(recipe: Recipe) -> tuple[Probed | None, str | None]:
-    """What was measured, or why nothing could be."""
+def _probed(recipe: Recipe, source: Source, at_hand: bool, notes: list[str]) -> tuple[Probed | None, str | None]:
+    """What was measured, or why nothing could be; the data are looked at before, as a training does."""
     try:
-        return measured(recipe), None
-    except TrainingError as error:
+        notes += look_at(source, skip_bad=bool(recipe.data.skip_bad))
+        if not at_hand:
+            return measured(recipe), None
+    except (DataError, TrainingError) as error:
         return None, str(error)
+    notes.append("Time and memory were not measured: another process cannot open data that are at hand in Python.")
+    return None, None
 
 
 def _data(recipe: Recipe, source: Source, facts: Facts) -> DataFound:

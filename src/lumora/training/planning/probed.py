@@ -36,4 +36,4 @@ class Probed:
     fingerprint: str | None
     """Of the base."""
     notes: list[str]
-    """What the training told."""
+    """What the training told of its steps."""

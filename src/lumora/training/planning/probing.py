@@ -61,7 +61,7 @@ def probe(recipe: Recipe, folder: Path, began: float) -> Probed:
         readers=clock.readers,
         on_device=torch.cuda.max_memory_reserved() if torch.cuda.is_available() else None,
         fingerprint=read_about(run.bundle).base.fingerprint,
-        notes=list(run.notes),
+        notes=clock.notes,
     )
 
 
@@ -104,6 +104,8 @@ class _Clock(Listener):
         """When something happened last."""
         self.held: int | None = None
         self.mapped = self.readers = 0
+        self.notes: list[str] = []
+        """What was told once steps had begun."""
         self.evaluated = 0
         """Pictures in an evaluation."""
 
@@ -115,6 +117,11 @@ class _Clock(Listener):
             self.between = now - self.last - seconds
         self.steps[event.epoch].append(seconds)
         self.last = now
+
+    def told(self, text: str) -> None:
+        """Keep what is told of steps; what is told of the few pictures says nothing of all."""
+        if self.began_steps:
+            self.notes.append(text)
 
     def evaluating(self, done: int, pictures: int) -> None:
         """Note how far the evaluation is."""
