@@ -109,6 +109,21 @@ def test_timm__loads_it(kind, method, tmp_path):
     assert float(apart) <= 1.01
 
 
+@pytest.mark.parametrize("kind", ["timm", "embedded-multilabel"])
+def test_timm__is_a_model_of_transformers_too(kind, tmp_path):
+    model, about, _ = bundled(kind, "lora", tmp_path)
+    merge(tmp_path / "bundle", tmp_path / "plain")
+    pipeline = transformers.pipeline("image-classification", model=str(tmp_path / "plain"))
+    seen = picture(150)
+    with torch.no_grad():
+        logits = model(about.at_size(seen)[None])[0]
+    expected = logits.sigmoid() if kind == "embedded-multilabel" else logits.softmax(0)
+    found = {answer["label"]: answer["score"] for answer in pipeline(pil(seen))}
+    assert found == pytest.approx(
+        dict(zip(LABELS, expected.tolist(), strict=True)), abs=2e-2
+    )  # theirs resizes in 8 bits
+
+
 @pytest.mark.parametrize("kind", ["embedded-light", "vit-light"])
 def test_others__become_a_state_dict(kind, tmp_path):
     model, about, side = bundled(kind, "lora", tmp_path)
@@ -153,7 +168,7 @@ def test_merge__writes_no_pickle(tmp_path):
     for path in (tmp_path / "plain").iterdir():
         with pytest.raises(Exception, match=r".*"):
             pickle.loads(path.read_bytes())
-    assert {path.suffix for path in (tmp_path / "plain").iterdir()} == {".json", ".safetensors"}
+    assert {path.suffix for path in (tmp_path / "plain").iterdir()} == {".json", ".safetensors", ".md"}
 
 
 @pytest.mark.parametrize("resize", range(33, 300, 7))

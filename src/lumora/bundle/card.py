@@ -15,12 +15,12 @@ PLACE = "path/or/repository"
 """What stands in the snippets until it is known where the bundle will lie."""
 
 _MANY_CLASSES = 20
-_METHODS = {
+METHODS = {
     "lora": "LoRA adapters and a head",
     "head": "the head alone, on a frozen base",
     "full": "all weights, starting from the base's",
 }
-_KINDS = {
+KINDS = {
     "classification": ("Image classification", "image-classification"),
     "multilabel": ("Image classification with any number of labels to a picture", "image-classification"),
     "segmentation": ("Semantic segmentation", "image-segmentation"),
@@ -29,36 +29,41 @@ _KINDS = {
 
 def card(about: About, *, parameters: int, thumbnail: bool = False, place: str = PLACE) -> str:
     """The card's text; `parameters` is how many numbers the bundle holds beside the base's own."""
-    title = f"{_KINDS[about.task][0]} on {_shown_name(about)}"
-    parts = [
-        f"---\n{_front(about)}---",
+    title = f"{KINDS[about.task][0]} on {shown_name(about)}"
+    return joined(
+        front_matter(about, library="lumora", tags=["lora"] if about.method == "lora" else []),
         f"# {title}",
         f"![pictures with what the model says of them]({THUMBNAIL})" if thumbnail else "",
-        _summary(about, parameters),
-        f"## Use it\n\n```python\n{_snippet(about, place)}```",
-        _results(about),
-        _labels(about),
-        _training(about),
+        summary(about, f"{METHODS[about.method]}; {parameters:,} numbers are kept here"),
+        f"## Use it\n\n```python\n{snippet(about, place)}```",
+        results(about),
+        labels(about),
+        training(about),
         _peft(about, place) if about.method == "lora" else "",
-    ]
+    )
+
+
+def joined(*parts: str) -> str:
+    """The parts of a card that are not empty, one below the other."""
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 # --- what machines read -----------------------------------------------------------------------------------------------
 
 
-def _front(about: About) -> str:
+def front_matter(about: About, *, library: str, tags: Sequence[str]) -> str:
+    """What the Hub reads: base, library, pipeline, licence, tags."""
     import yaml
 
     values: dict[str, Any] = {}
     if repository := _repository(about):
         values["base_model"] = repository
-    values["library_name"] = "lumora"
-    values["pipeline_tag"] = _KINDS[about.task][1]
+    values["library_name"] = library
+    values["pipeline_tag"] = KINDS[about.task][1]
     if about.base.licence and re.fullmatch(r"[\w.-]+", about.base.licence):
         values["license"] = about.base.licence
-    values["tags"] = ["lumora", *(["lora"] if about.method == "lora" else []), about.task]
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    values["tags"] = ["lumora", *tags, about.task]
+    return f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---"
 
 
 def _repository(about: About) -> str | None:
@@ -72,18 +77,19 @@ def _repository(about: About) -> str | None:
 # --- what people read -------------------------------------------------------------------------------------------------
 
 
-def _shown_name(about: About) -> str:
+def shown_name(about: About) -> str:
     """The base's name; of a folder its last part, since nobody else has the others."""
     name = about.base.name
     return Path(name).name if Path(name).is_absolute() else name
 
 
-def _summary(about: About, parameters: int) -> str:
+def summary(about: About, trained: str) -> str:
+    """Base, licence, what was trained, and what the model sees."""
     height, width = about.size
     lines = [
-        f"- base: `{_shown_name(about)}`" + (f" from {about.base.source}" if _is_address(about.base.source) else ""),
+        f"- base: `{shown_name(about)}`" + (f" from {about.base.source}" if _is_address(about.base.source) else ""),
         f"- licence of the base: {about.base.licence or 'not known; look it up before you share this'}",
-        f"- trained: {_METHODS[about.method]}; {parameters:,} numbers are kept here",
+        f"- trained: {trained}",
         f"- pictures: {about.at_size}, seen as {height} × {width}",
     ]
     if about.threshold is not None:
@@ -95,7 +101,8 @@ def _is_address(source: str | None) -> bool:
     return source is not None and source.startswith(("https://", "http://"))
 
 
-def _snippet(about: About, place: str) -> str:
+def snippet(about: About, place: str) -> str:
+    """The code that loads a bundle and predicts a picture."""
     lines = ["import lumora", ""]
     if about.base.library == "module":
         lines += [f"base = ...  # the {about.base.name} as it was before training"]
@@ -113,7 +120,8 @@ def _snippet(about: About, place: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _results(about: About) -> str:
+def results(about: About) -> str:
+    """The metrics of the training, as a table."""
     if not about.metrics:
         return ""
     lines = [
@@ -124,7 +132,8 @@ def _results(about: About) -> str:
     return "\n".join(lines)
 
 
-def _labels(about: About) -> str:
+def labels(about: About) -> str:
+    """The labels, with each one's own measures."""
     names = about.labels.names
     columns = list(dict.fromkeys(column for numbers in about.per_class.values() for column in numbers))
     if not columns:
@@ -136,7 +145,8 @@ def _labels(about: About) -> str:
     return f"## Labels\n\n{table}"
 
 
-def _training(about: About) -> str:
+def training(about: About) -> str:
+    """The recipe."""
     import yaml
 
     parts = ["## How it was trained"]
@@ -166,7 +176,7 @@ def _peft(about: About, place: str) -> str:
     base = (
         "base = ...  # the model before training"
         if about.base.library == "module"
-        else (f"base = load_base({_shown_name(about)!r}, {wish}).module")
+        else (f"base = load_base({shown_name(about)!r}, {wish}).module")
     )
     return (
         "## With PEFT\n\n`adapter_config.json` and `adapter_model.safetensors` are an adapter as PEFT writes it.\n\n"

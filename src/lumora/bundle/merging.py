@@ -6,13 +6,14 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from torch import nn
 
 from lumora.bundle import names, proof
 from lumora.bundle.about import About, about_to_json
 from lumora.bundle.disk import disk_errors
+from lumora.bundle.merged_card import PIPELINES, Kind, merged_card
 from lumora.bundle.processor import processor_values
 from lumora.bundle.reading import load, put_in
 from lumora.bundle.timm_config import timm_values
@@ -22,13 +23,8 @@ from lumora.errors import BundleError
 from lumora.lora import PeftModel, files
 from lumora.models.places import MODEL_CONFIG, WEIGHTS
 
-Kind = Literal["transformers", "timm", "tensors"]
-
-_PIPELINES = {
-    "classification": "image-classification",
-    "multilabel": "image-classification",
-    "segmentation": "image-segmentation",
-}
+_SEVERAL = "multi_label_classification"
+"""What transformers calls any number of labels to a picture: its pipelines then take each one's own probability."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +43,17 @@ def merge(
     *,
     base: str | nn.Module | None = None,
     allow_other_base: bool = False,
+    revision: str | None = None,
+    token: str | bool | None = None,
 ) -> Merged:
     """Write a bundle's model with its adapters folded in, and compare what is loaded from there before it is reported.
 
     A model of transformers or timm that has a head of its library becomes a checkpoint of that library; any other one a
-    state dict with `lumora.json`. `base` and `allow_other_base` are those of `load`.
+    state dict with `lumora.json`. A card says how each is used. The other arguments are those of `load`.
 
     Costs: the memory of two models. Disk: all weights.
     """
-    loaded = load(bundle, base=base, allow_other_base=allow_other_base)
+    loaded = load(bundle, base=base, allow_other_base=allow_other_base, revision=revision, token=token)
     expected = proof.prove(loaded.model, loaded.about)
     plain = loaded.model
     if isinstance(plain, PeftModel):
@@ -66,6 +64,7 @@ def merge(
     def fill(place: Path) -> None:
         with disk_errors():
             _WRITERS[kind](plain, loaded.about, place)
+            (place / names.CARD).write_text(merged_card(loaded.about, kind), encoding="utf-8")
         again = _READERS[kind](plain, place)
         try:
             proof.compare(expected, proof.prove(again, loaded.about), proof.tolerance_of(again))
@@ -92,6 +91,8 @@ def _kind_of(model: nn.Module) -> Kind:
 
 def _write_transformers(model: Any, about: About, place: Path) -> None:
     model.config.id2label, model.config.label2id = about.labels.id2label, about.labels.label2id
+    if about.task == "multilabel":
+        model.config.problem_type = _SEVERAL
     model.save_pretrained(place)
     _write_processor(about, place)
 
@@ -102,7 +103,11 @@ def _write_timm(model: Any, about: About, place: Path) -> None:
     save_for_hf(model, str(place), safe_serialization=True)
     values = json.loads((place / MODEL_CONFIG).read_text(encoding="utf-8"))
     values["label_names"] = list(about.labels.names)
+    if about.task == "multilabel":
+        values["problem_type"] = _SEVERAL
     values["pretrained_cfg"] |= timm_values(about.at_size)
+    # It stands beside them too, where timm and transformers look for it; said twice, transformers cannot load it.
+    values.get("model_args", {}).pop("num_classes", None)
     (place / MODEL_CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
@@ -141,7 +146,7 @@ _READERS = {"transformers": _read_transformers, "timm": _read_timm, "tensors": _
 
 def _snippet(kind: Kind, about: About, folder: Path) -> str:
     if kind == "transformers":
-        return f'transformers.pipeline("{_PIPELINES[about.task]}", model="{folder}")'
+        return f'transformers.pipeline("{PIPELINES[about.task]}", model="{folder}")'
     if kind == "timm":
         return f'timm.create_model("local-dir:{folder}", pretrained=True)'
     return f'model.load_state_dict(safetensors.torch.load_file("{folder / WEIGHTS}"))'
