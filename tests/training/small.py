@@ -19,8 +19,10 @@ from lumora.data.transforms import (
 )
 from lumora.tasks import Classification, Segmentation
 from lumora.training.average import Average
+from lumora.training.loading import part_of
 from lumora.training.loop import Course, Loop, Work
 from lumora.training.optimizing import Optimizer, Rates
+from lumora.training.processes import Alone, Processes
 from lumora.training.stepping import Stepper
 from lumora.training.stopping import StopRequest
 
@@ -87,29 +89,42 @@ def small_loop(
     listener=None,
     stop: StopRequest | None = None,
     rate: float = 0.01,
+    processes: Processes | None = None,
+    chance: bool = True,
+    drawn: type[Drawn] = Drawn,
+    judged: int = 9,
     **of_stepper,
 ) -> Loop:
-    """A whole training from nothing, the same one each time."""
+    """A whole training from nothing, the same one each time; without chance, nothing is dropped."""
     from lumora.training.events import Listener
 
+    processes = processes or Alone()
     torch.manual_seed(0)
     model: nn.Module = Sees(masked)
+    model.drop.p *= chance
     if adapted:
         model = get_peft_model(
-            model, LoraConfig(r=4, target_modules=["stem", "mix"], modules_to_save=["classifier"], lora_dropout=0.1)
+            model,
+            LoraConfig(r=4, target_modules=["stem", "mix"], modules_to_save=["classifier"], lora_dropout=0.1 * chance),
         )
     labels = Labels(NAMES)
     task = Segmentation(labels, dice=0.5) if masked else Classification(labels)
     transform = (segmentation_train if masked else classification_train)(SIDE, *STATISTICS)
     as_it_is = (segmentation_eval if masked else classification_eval)(SIDE, *STATISTICS)
-    samples = [Drawn(i, masked) for i in range(pictures + 9)]
+    samples = [drawn(i, masked) for i in range(pictures + judged)]
     optimizer = Optimizer(model, ("classifier",), Rates(rate, 2 * rate, 4.0, 0.05))
-    stepper = Stepper(model, task.loss, optimizer, torch.device("cpu"), clip=1.0, **of_stepper)
+    stepper = Stepper(model, task.loss, optimizer, torch.device("cpu"), clip=1.0, processes=processes, **of_stepper)
     work = Work(
         task,
         model,
-        Loader(Pictures(samples[:pictures], transform), batch_size, workers=workers),
-        Loader(Pictures(samples[pictures:], as_it_is), 4, shuffle=False),
+        Loader(
+            Pictures(samples[:pictures], transform),
+            batch_size,
+            workers=workers,
+            rank=processes.rank,
+            world=processes.world,
+        ),
+        Loader(Pictures(part_of(samples[pictures:], processes), as_it_is), 4, shuffle=False),
         stepper,
         Average(optimizer.parameters, 0.9),
     )

@@ -53,7 +53,7 @@ def check_same_pictures(processes: Processes, source: Source) -> None:
     if not processes.all_have(int.from_bytes(found.digest()[:7])):
         counts = ", ".join(f"{len(samples):,} in {split}" for split, samples in source.splits.items())
         raise TrainingError(
-            f"The {processes.world} processes do not see the same pictures, names and labels; this one sees {counts}. The "
+            f"The {processes.world} processes do not see the same pictures and labels; this one sees {counts}. The "
             "same data must lie on every machine, and a dataset at hand must have the same order in every process."
         )
 

@@ -23,8 +23,7 @@ class LiveSamples(Listener):
     """Draws the first pictures for validation into `samples/epoch-0003.jpg`, one below the other."""
 
     def __init__(self, prepared: Prepared, folder: Path, count: int) -> None:
-        validation = prepared.work.validation
-        self._samples = [] if validation is None else list(validation.pictures.samples[:count])
+        self._samples = list(prepared.source.splits.get("validation", ())[:count])
         self._prepared, self._folder = prepared, folder
 
     def epoch_done(self, event: EpochDone) -> None:
