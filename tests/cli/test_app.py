@@ -13,7 +13,10 @@ HEAVY = ("torch", "torchvision", "transformers", "timm", "numpy", "rich", "huggi
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["inspect", "--help"], ["doctor", "--help"], ["sample", "scenes", "--help"], ["--version"]],
+    [
+        *(["--help"], ["inspect", "--help"], ["doctor", "--help"], ["sample", "scenes", "--help"], ["--version"]),
+        *(["train", "--help"], ["train", "--help-all"], ["resume", "--help"]),
+    ],
 )
 def test_main__help_and_version_import_nothing_heavy(arguments):
     program = (

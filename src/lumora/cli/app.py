@@ -13,21 +13,23 @@ from typing import Annotated, TextIO
 
 import typer
 
-from lumora.cli import doctor, inspect, output, predict, sample
+from lumora.cli import doctor, inspect, output, plan, predict, resume, sample, train
 from lumora.errors import LumoraError, LumoraWarning
 
 app = typer.Typer(
     name="lumora",
     help="Adapt pretrained vision models to your own pictures with LoRA.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help comes up in half the time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("doctor")(doctor.command)
 app.command("inspect")(inspect.command)
+app.command("plan")(plan.command)
 app.command("predict")(predict.command)
+app.command("train", cls=train.Help)(train.command)
+app.command("resume")(resume.command)
 app.add_typer(sample.app, name="sample")
 
 

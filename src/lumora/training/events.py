@@ -4,8 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lumora.tasks.metrics.base import Scores
+from lumora.training.stopping import StopRequest
+
+if TYPE_CHECKING:
+    from lumora.data import Source
+    from lumora.training.recipe import Recipe
+    from lumora.training.rules.base import Origin
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Once data and choices are known, before the base is loaded."""
+
+    folder: Path
+    """Of the run."""
+    recipe: Recipe
+    """Without gaps."""
+    origins: Mapping[str, Origin]
+    """Where its values come from, as far as that is known."""
+    source: Source
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Once everything is ready, before the first step."""
+
+    trained: int
+    """Parameters that are trained."""
+    parameters: int
+    """Of the whole model."""
+    step: int
+    """Steps that are done: more than 0 where a run is gone on with."""
+    steps: int
+    """Of the whole training."""
+    epoch: int
+    """Epochs that are done."""
+    epochs: int
+    best: float | None
+    """The best score so far."""
+    seconds: float
+    """Spent so far."""
+    max_seconds: float | None
+    """After which training ends."""
+    stop: StopRequest
+    """Whether somebody asks for an end, at any time."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +102,15 @@ class EpochDone:
 class Listener:
     """Hears what it overrides."""
 
+    def doing(self, what: str) -> None:
+        """Hear of something beside steps and evaluations that takes its time, when it begins."""
+
+    def opened(self, event: Opened) -> None:
+        """Hear what was found and chosen."""
+
+    def begun(self, event: Begun) -> None:
+        """Hear that everything is ready."""
+
     def step_done(self, event: StepDone) -> None:
         """Hear of a step."""
 
@@ -74,6 +129,21 @@ class Audience(Listener):
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._listeners = tuple(listeners)
+
+    def doing(self, what: str) -> None:
+        """Tell all what takes its time."""
+        for listener in self._listeners:
+            listener.doing(what)
+
+    def opened(self, event: Opened) -> None:
+        """Tell all what was found and chosen."""
+        for listener in self._listeners:
+            listener.opened(event)
+
+    def begun(self, event: Begun) -> None:
+        """Tell all that everything is ready."""
+        for listener in self._listeners:
+            listener.begun(event)
 
     def step_done(self, event: StepDone) -> None:
         """Tell all of a step."""

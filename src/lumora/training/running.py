@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from lumora.bundle import written_and_verified
 from lumora.data import Source
+from lumora.lora.status import count_parameters
+from lumora.models import Preprocessing
 from lumora.tasks.metrics.base import Scores
 from lumora.tasks.selftest import self_test
 from lumora.training.checkpoints import Checkpoint
 from lumora.training.choosing import Chosen, resolve
 from lumora.training.evaluating import evaluate
-from lumora.training.events import Audience, EpochDone, Listener
-from lumora.training.folder import RunFolder
+from lumora.training.events import Audience, Begun, EpochDone, Listener, Opened
+from lumora.training.first_look import look_at
+from lumora.training.folder import RunFolder, free_place
 from lumora.training.head_first import train_head_first
 from lumora.training.live import LiveSamples
+from lumora.training.liveness import prove_adapters
 from lumora.training.loop import Ending, Loop, Saved
+from lumora.training.origins import read_origins
+from lumora.training.ready import Ready, check_given, check_identity, identity, name_of, ready
 from lumora.training.recipe import Recipe, asked_of, parse_asked, read_recipe, write_recipe
 from lumora.training.rules.model import EMBEDDED
 from lumora.training.setup import Prepared, prepare, source_for
 from lumora.training.sifting import without_unreadable
-from lumora.training.stopping import StopRequest, heeding_signals
+from lumora.training.stopping import AskedToStop, StopRequest, ended_by_signals, heeding_signals
 from lumora.training.surveying import survey
-from lumora.training.tracking import Tracking
+from lumora.training.tracking import Tracking, refuse_missing
 from lumora.training.trained import changing_tensors, put
 
 _TESTED_ON = 2
@@ -44,6 +52,12 @@ class Run:
     best_epoch: int
     scores: Scores
     """Of the bundle, on the pictures for validation; empty where there are none."""
+    seconds: float
+    """Spent on training and its evaluations, interruptions left out."""
+    trained: int
+    """Parameters that were trained."""
+    parameters: int
+    """Parameters of the whole model."""
     notes: tuple[str, ...] = ()
     """What was told on the way."""
     signal: int | None = None
@@ -56,51 +70,92 @@ class Run:
 
 
 def finetune(
-    data: Any,
-    base: str = EMBEDDED,
+    data: Any = None,
+    base: str | nn.Module | None = None,
     *,
     out: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | Path | None = None,
+    preprocessing: Preprocessing | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Run:
     """Adapt a pretrained model to pictures; return where its bundle lies and how good it is.
 
     Args:
-        data: a folder, a table, a dataset at hand, the name of one on the Hub, or a `Source`.
-        base: the name of the model to adapt.
+        data: a folder, a table, a dataset at hand, the name of one on the Hub, or a `Source`; what the recipe says if
+            not given.
+        base: the name of the model to adapt, or a model of your own, of which a copy is adapted; what the recipe says
+            if not given, and else the embedded one.
         out: the folder of the run; chosen from the data's name if not given.
         settings: keys of a recipe, such as `{"lora.r": 8, "train.epochs": 5}`.
-        recipe: what else is asked for; `settings` win.
+        recipe: what else is asked for, or its file; `settings` win.
+        preprocessing: what a model of your own wants done to pictures, where it does not say so itself.
         listeners: hear how it goes.
     """
-    named = isinstance(data, str | Path)
-    given = {"base.name": base, **(settings or {})}
-    given |= {"data.path": str(data)} if named else {}
-    given |= {"run.out": str(out)} if out is not None else {}
-    asked = parse_asked(given, onto=recipe)
-    source = data if isinstance(data, Source) else source_for(asked.data, data)
-    chosen = choose(asked, source)
-    assert chosen.recipe.run.out is not None
-    with RunFolder.create(chosen.recipe.run.out) as folder:
-        write_recipe(chosen.recipe, folder.recipe)
-        return _run(folder, chosen.recipe, source, listeners)
+    asked = _asked(data, base, out, settings, recipe)
+    refuse_missing(asked.run.track or ())
+    given = ready(base, preprocessing, asked.pictures.size)
+    source, notes = _usable(data if isinstance(data, Source) else source_for(asked.data, data), asked)
+    chosen = choose(asked, source, given).recipe
+    assert chosen.run.out is not None
+    place = chosen.run.out if asked.run.out is not None else free_place(chosen.run.out)
+    with RunFolder.create(place) as folder:
+        # The recipe says what is done, the folder where: rerun, it gets one of its own.
+        write_recipe(parse_asked({"run.out": "auto"}, onto=chosen), folder.recipe)
+        return _run(folder, chosen, source, listeners, given, notes)
 
 
-def resume(run: str | Path, data: Any = None, *, listeners: Sequence[Listener] = ()) -> Run:
+def resume(
+    run: str | Path,
+    data: Any = None,
+    *,
+    base: nn.Module | None = None,
+    preprocessing: Preprocessing | None = None,
+    listeners: Sequence[Listener] = (),
+) -> Run:
     """Go on with a run that was interrupted, from its last checkpoint; the result is that of an uninterrupted one.
 
-    `data` must be given again where they were at hand in Python.
+    What was at hand in Python must be given again: `data`, and a `base` with its `preprocessing`.
     """
     with RunFolder.open(run) as folder:
         recipe = read_recipe(folder.recipe)
-        source = data if isinstance(data, Source) else source_for(recipe.data, data)
-        return _run(folder, recipe, source, listeners)
+        refuse_missing(recipe.run.track or ())
+        given = ready(base, preprocessing, recipe.pictures.size)
+        check_given(recipe.base.name, given)
+        source, _ = _usable(data if isinstance(data, Source) else source_for(recipe.data, data), recipe)
+        return _run(folder, recipe, source, listeners, given)
 
 
-def choose(asked: Recipe, source: Source) -> Chosen:
+def choose(asked: Recipe, source: Source, given: Ready | None = None) -> Chosen:
     """Fill the gaps of a recipe for these data, this base and this machine."""
-    return resolve(asked, survey(source, asked.base, asked.base.name or EMBEDDED, device_here()))
+    check_given(asked.base.name, given)
+    return resolve(asked, survey(source, asked.base, asked.base.name or EMBEDDED, device_here(), given))
+
+
+def _asked(
+    data: Any,
+    base: str | nn.Module | None,
+    out: str | Path | None,
+    settings: Mapping[str, Any] | None,
+    recipe: Recipe | str | Path | None,
+) -> Recipe:
+    given = dict(settings or {})
+    if base is not None:
+        given.setdefault("base.name", name_of(base) if isinstance(base, nn.Module) else base)
+    if data is not None:
+        given["data.path"] = str(data) if isinstance(data, str | Path) else "auto"
+    if out is not None:
+        given["run.out"] = str(out)
+    return parse_asked(given, onto=read_recipe(recipe) if isinstance(recipe, str | Path) else recipe)
+
+
+def _usable(source: Source, asked: Recipe) -> tuple[Source, list[str]]:
+    """The data as far as they can be learnt from, and what is to be told of them."""
+    notes: list[str] = []
+    skip_bad = bool(asked.data.skip_bad)
+    if skip_bad:
+        source = without_unreadable(source, notes.append)
+    return source, [*notes, *look_at(source, skip_bad=skip_bad)]
 
 
 def device_here() -> torch.device:
@@ -108,40 +163,102 @@ def device_here() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _run(folder: RunFolder, recipe: Recipe, source: Source, listeners: Sequence[Listener]) -> Run:
+def _run(
+    folder: RunFolder,
+    recipe: Recipe,
+    source: Source,
+    listeners: Sequence[Listener],
+    given: Ready | None = None,
+    notes: Sequence[str] = (),
+) -> Run:
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
     written, stop = _Written(folder), StopRequest()
-    if recipe.data.skip_bad:
-        source = without_unreadable(source, Audience([*listeners, written]).told)
-    prepared = prepare(recipe, source, device_here())
-    samples = LiveSamples(prepared, folder.path / "samples", recipe.run.live_samples or 0)
-    tracking = Tracking(recipe.run.track or (), folder.path, asked_of(recipe))
-    listener = Audience([*listeners, written, samples, tracking])
-    _prove_evaluation(prepared)
-    loop = Loop(prepared.work, prepared.course, _saver(folder), listener, stop)
-    if (found := folder.resume()) is not None:
-        for note in found.notes:
-            listener.told(note)
-        loop.load(found.checkpoint.tensors, found.checkpoint.state)
-    else:
-        train_head_first(prepared, listener.told)
+    Audience(listeners).opened(Opened(folder.path, recipe, read_origins(folder.origins), source))
+    Audience(listeners).doing("loading the base")
+    try:
+        with ended_by_signals(stop):
+            prepared = prepare(recipe, source, device_here(), given)
+            samples = LiveSamples(prepared, folder.path / "samples", recipe.run.live_samples or 0)
+            tell = Audience([*listeners, written]).told
+            tracking = Tracking(recipe.run.track or (), folder.path, asked_of(recipe), tell)
+            listener = Audience([*listeners, written, samples, tracking])
+            for note in notes:
+                listener.told(note)
+            _prove_evaluation(prepared)
+            loop = Loop(prepared.work, prepared.course, _saver(folder, prepared), listener, stop)
+            _begin(loop, prepared, folder, listener)
+            listener.begun(_begun(loop, prepared, stop))
+    except AskedToStop:
+        return Run(folder.path, Ending.ASKED, 0, 0, Scores({}), 0.0, 0, 0, tuple(written.notes), stop.signal)
     with heeding_signals(stop):
         ending = loop.run()
     tracking.close()
-    if ending is Ending.ASKED:
-        scores = Scores({})
-    else:
-        put(changing_tensors(prepared.model), loop.best)
-        scores = _scores(prepared)
-        written_and_verified(folder.bundle, prepared.model, prepared.about(scores))
-    progress = loop.progress
-    return Run(folder.path, ending, progress.epoch, progress.best_epoch, scores, tuple(written.notes), stop.signal)
+    scores = Scores({})
+    try:
+        with ended_by_signals(stop):
+            if stop.asked:
+                raise AskedToStop
+            listener.doing("measuring the best epoch")
+            put(changing_tensors(prepared.model), loop.best)
+            scores = _scores(prepared)
+            listener.doing("writing the bundle, and trying it in a fresh process")
+            written_and_verified(
+                folder.bundle, prepared.model, prepared.about(scores), base=None if given is None else given.module
+            )
+    except AskedToStop:
+        ending = Ending.ASKED
+    progress, sizes = loop.progress, [(p.numel(), p.requires_grad) for p in prepared.model.parameters()]
+    return Run(
+        folder.path,
+        ending,
+        progress.epoch,
+        progress.best_epoch,
+        scores,
+        loop.seconds,
+        sum(size for size, trains in sizes if trains),
+        sum(size for size, _ in sizes),
+        tuple(written.notes),
+        stop.signal,
+    )
 
 
-def _saver(folder: RunFolder) -> Any:
+def _begin(loop: Loop, prepared: Prepared, folder: RunFolder, listener: Listener) -> None:
+    """Go to the last checkpoint; where there is none, prove that adapters learn, and train the head alone."""
+    found = folder.resume()
+    if found is None:
+        prove_adapters(prepared, listener.told)
+        if prepared.recipe.train.head_first:
+            listener.doing("training the head alone")
+        train_head_first(prepared, listener.told)
+        if prepared.work.average is not None:
+            prepared.work.average.start_anew()
+        return
+    for note in found.notes:
+        listener.told(note)
+    check_identity(found.checkpoint.state.get("base"), prepared.base)
+    loop.load(found.checkpoint.tensors, found.checkpoint.state)
+
+
+def _begun(loop: Loop, prepared: Prepared, stop: StopRequest) -> Begun:
+    progress, course = loop.progress, prepared.course
+    return Begun(
+        *count_parameters(prepared.model),
+        step=progress.step,
+        steps=loop.steps,
+        epoch=progress.epoch,
+        epochs=course.epochs,
+        best=progress.best,
+        seconds=progress.seconds,
+        max_seconds=course.max_seconds,
+        stop=stop,
+    )
+
+
+def _saver(folder: RunFolder, prepared: Prepared) -> Any:
     def save(saved: Saved) -> None:
         tensors, values = saved
+        values = {**values, "base": identity(prepared.base)}
         folder.save_checkpoint(Checkpoint(tensors, values), values["progress"]["step"])
 
     return save
@@ -164,7 +281,7 @@ def _scores(prepared: Prepared) -> Scores:
     work = prepared.work
     if work.validation is None:
         return Scores({})
-    work.validation.set_epoch(0)
+    work.validation.load_state_dict({"epoch": 0, "batches": 0})
     return evaluate(work.model, work.task, work.validation, precision=work.stepper.in_precision).scores()
 
 
@@ -182,5 +299,6 @@ class _Written(Listener):
     def told(self, text: str) -> None:
         """A line of the log."""
         self.notes.append(text)
-        with self._folder.log.open("a", encoding="utf-8") as log:
+        # On a full disk the log may lack a line; what matters there says so itself.
+        with contextlib.suppress(OSError), self._folder.log.open("a", encoding="utf-8") as log:
             log.write(text + "\n")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-from lumora.training.schema.kinds import Null, takes_list, words_of
+from lumora.training.schema.kinds import Null, choices_of, takes_list, words_of
 from lumora.training.schema.sections import Base, Data, Lora, Loss, Pictures, Run, Section, Train
 
 SECTIONS: Mapping[str, type[Section]] = MappingProxyType(
@@ -38,6 +38,8 @@ class Key:
     description: str
     takes_list: bool
     """Whether it may be a list."""
+    choices: tuple[str, ...]
+    """The texts that it may be, where these are few."""
 
     @property
     def words(self) -> str:
@@ -64,5 +66,6 @@ def keys() -> Mapping[str, Key]:
                 null=null,
                 description=field.description or "",
                 takes_list=takes_list(field.annotation),
+                choices=choices_of(field.annotation),
             )
     return MappingProxyType(found)

@@ -49,6 +49,22 @@ def words_of(annotation: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(annotation, "a text")
 
 
+def choices_of(annotation: Any) -> tuple[str, ...]:
+    """The texts among which values of an annotation are chosen; empty where there are other values, too many to list.
+
+    >>> choices_of(bool | None), choices_of(Literal["cosine", "linear"] | None), choices_of(int)
+    (('true', 'false'), ('cosine', 'linear'), ())
+    """
+    if annotation is bool:
+        return "true", "false"
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return choices_of(get_args(annotation)[0])
+    parts = [part for part in get_args(annotation) if part is not type(None)]
+    return choices_of(parts[0]) if len(parts) == 1 and get_origin(annotation) is not tuple else ()
+
+
 def takes_list(annotation: Any) -> bool:
     """Whether values of an annotation may be lists.
 

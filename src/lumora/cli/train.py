@@ -1,0 +1,86 @@
+"""`lumora train`: from pictures to a verified bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lumora.cli import asking, showing
+from lumora.cli.help_all import HelpAll, ShortHelp
+from lumora.errors import RunError
+
+if TYPE_CHECKING:
+    from lumora.training import Recipe, Run
+    from lumora.training.events import Listener
+
+
+class Help(ShortHelp):
+    """The usual options of `lumora train` fit on a screen."""
+
+    left_out = frozenset({"layout", "labels", "seed", "track", "debug"})
+
+
+def command(
+    data: asking.Data,
+    base: asking.Base = None,
+    task: asking.Task = None,
+    out: asking.Out = None,
+    epochs: asking.Epochs = None,
+    max_time: asking.MaxTime = None,
+    full: asking.Full = False,
+    head_only: asking.HeadOnly = False,
+    setting: asking.Settings = None,
+    skip_bad: asking.SkipBad = False,
+    layout: asking.Layout = None,
+    labels: asking.LabelNames = None,
+    seed: asking.Seed = None,
+    track: asking.Track = None,
+    quiet: showing.Quiet = False,
+    json: showing.Json = False,
+    debug: showing.Debug = False,
+    _help_all: HelpAll = False,
+) -> None:
+    """Adapt a model to your pictures; what is not said is chosen."""
+    wishes = {
+        "base.name": base,
+        "data.task": task,
+        "data.skip_bad": skip_bad or None,
+        "data.layout": layout,
+        "data.labels": asking.labels(labels),
+        "train.method": asking.method(full, head_only),
+        "train.epochs": epochs,
+        "train.max_time": max_time,
+        "train.seed": seed,
+        "run.track": track or None,
+        "run.out": out,
+    }
+    asked = asking.recipe_of(data, wishes, setting or ())
+    _check_place(asked)
+    _train(asked, data, quiet=quiet, json=json)
+
+
+def _train(asked: Recipe, data: str, *, quiet: bool, json: bool) -> None:
+    from lumora.training import finetune
+
+    def training(listener: Listener) -> Run:
+        with asking.misuses(data):
+            return finetune(recipe=asked, listeners=[listener])
+
+    showing.carry_out(training, quiet=quiet, json=json)
+
+
+def _check_place(asked: Recipe) -> None:
+    """Misuse where the folder of the run is taken, or would be among the data."""
+    from lumora.training.folder import RunFolder
+
+    out, data = Path(asked.run.out or "runs"), Path(asked.data.path or "")
+    try:
+        if asked.run.out is not None:
+            RunFolder(out).check_new()
+    except RunError as error:
+        raise typer.BadParameter(str(error), param_hint="--out") from error
+    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
+        text = f"The run would lie in {out}, within the data ({data}), and be among them later; name another folder."
+        raise typer.BadParameter(text, param_hint="--out")
