@@ -22,7 +22,7 @@ from lumora.training.planning.forecast import Course, Memory, Time
 from lumora.training.planning.probe import probe as measured
 from lumora.training.planning.probed import Probed
 from lumora.training.planning.shortages import shortages
-from lumora.training.recipe import Recipe, parse_asked, plain
+from lumora.training.recipe import Recipe, parse_asked, plain, read_recipe
 from lumora.training.rules.model import EMBEDDED
 from lumora.training.running import device_here
 from lumora.training.setup import source_for
@@ -109,7 +109,7 @@ def plan(
     base: str | None = None,
     *,
     settings: Mapping[str, Any] | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | Path | None = None,
     probe: bool = True,
 ) -> Plan:
     """Say what a training would do. Nothing is trained and no run's folder is made.
@@ -121,13 +121,14 @@ def plan(
         data: as `finetune` takes them; of a dataset at hand in Python, time and memory are not measured.
         base: the name of the model to adapt; the embedded one if not said.
         settings: keys of a recipe, such as `{"lora.r": 8, "train.epochs": 5}`.
-        recipe: what else is asked for; the others win.
+        recipe: what else is asked for, or its file; the others win.
         probe: whether to measure time and memory.
     """
     named = isinstance(data, str | Path)
     given = {} if base is None else {"base.name": base}
     given |= {"data.path": data} if named else {}
-    asked = parse_asked({**given, **(settings or {})}, onto=recipe)
+    before = read_recipe(recipe) if isinstance(recipe, str | Path) else recipe
+    asked = parse_asked({**given, **(settings or {})}, onto=before)
     source = data if isinstance(data, Source) else source_for(asked.data, data)
     notes: list[str] = []
     if probe and asked.data.skip_bad:

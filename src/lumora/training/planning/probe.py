@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lumora.data.places import cache_home
 from lumora.errors import TrainingError
 from lumora.training.planning.probed import Probed
 from lumora.training.recipe import Recipe, write_recipe
@@ -24,7 +25,7 @@ def probe(recipe: Recipe) -> Probed:
     Costs what the training costs to begin, and then half a minute at most, or two steps. The base's weights are fetched
     if they are not here.
     """
-    with tempfile.TemporaryDirectory(prefix="lumora-plan-") as place:
+    with tempfile.TemporaryDirectory(prefix="lumora-plan-", dir=_roomy()) as place:
         folder = Path(place)
         write_recipe(recipe, folder / "recipe.yaml")
         ended = subprocess.run(
@@ -39,6 +40,16 @@ def probe(recipe: Recipe) -> Probed:
         if ended.returncode == 0:
             return Probed(**json.loads((folder / "probed.json").read_text(encoding="utf-8")))
     raise TrainingError(_reason(ended))
+
+
+def _roomy() -> Path | None:
+    """A folder on a disk, if there is one to write to: temporary files often lie in memory, which is measured."""
+    home = cache_home()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return home if os.access(home, os.W_OK) else None
 
 
 def _environment() -> dict[str, str]:
