@@ -75,7 +75,7 @@ def command(doc: str | None, report: Callable[[Say, int], None], *, rounds: int,
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
-    _written(options.out, lambda say: report(say, options.rounds))
+    written(options.out, lambda say: report(say, options.rounds))
 
 
 def command_with_rows(
@@ -98,7 +98,7 @@ def command_with_rows(
     if options.memory_of:
         print(memory_of(*options.memory_of))
         return
-    _written(options.out, lambda say: report(say, options.rows or rows, options.rounds, not options.no_memory))
+    written(options.out, lambda say: report(say, options.rows or rows, options.rounds, not options.no_memory))
 
 
 def _parser(doc: str | None, rounds: int, threads: int) -> argparse.ArgumentParser:
@@ -109,7 +109,7 @@ def _parser(doc: str | None, rounds: int, threads: int) -> argparse.ArgumentPars
     return parser
 
 
-def _written(out: Path | None, report: Callable[[Say], None]) -> None:
+def written(out: Path | None, report: Callable[[Say], None]) -> None:
     lines: list[str] = []
 
     def say(line: str) -> None:

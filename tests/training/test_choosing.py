@@ -214,7 +214,7 @@ def test_asked__always_wins(key, text, value):
             st.integers(0, 10**13),
         ),
     ),
-    st.sampled_from(["lora", "full", "head"]),
+    st.sampled_from(["lora", "full", "head", "scratch"]),
 )
 def test_resolve__finds_something_for_any_facts(facts, method):
     values = values_of(facts, train__method=method)
@@ -293,10 +293,11 @@ def test_epochs__follow_the_batch_that_was_asked_for():
     assert values_of(TAGS, train__batch_size=20)["train.epochs"] == 10
 
 
-def test_rates__are_lower_where_everything_is_trained():
-    assert [values_of(FEW, train__method=method)["train.rate"] for method in ("lora", "full", "head")] == [
+def test_rates__are_lower_where_pretrained_weights_are_trained():
+    assert [values_of(FEW, train__method=method)["train.rate"] for method in ("lora", "full", "head", "scratch")] == [
         1e-3,
         1e-4,
+        1e-3,
         1e-3,
     ]
     assert values_of(STREETS, train__method="full")["train.rate"] == 1e-4

@@ -93,7 +93,7 @@ FIELDS: dict[str, tuple[list[tuple[str, Any]], list[str]]] = {
     "lora.rank_pattern": ([("{query: 4, '^v': 2}", {"query": 4, "^v": 2}), ("{}", {})], [*PATTERNS, "{a: 1.5}"]),
     "lora.alpha_pattern": ([("{query: 4.5}", {"query": 4.5})], PATTERNS),
     "lora.bias": ([("none", "none"), ("all", "all"), ("lora_only", "lora_only")], ["some", "true"]),
-    "train.method": ([("lora", "lora"), ("full", "full"), ("head", "head")], ["dora", "1"]),
+    "train.method": ([("lora", "lora"), ("full", "full"), ("head", "head"), ("scratch", "scratch")], ["dora", "1"]),
     "train.epochs": ([("1", 1), ("1000000", 1_000_000)], ["0", "1000001", "2.5", "long"]),
     "train.batch_size": ([("1", 1), ("64", 64)], ["0", "1000001", "8.0", "[8]"]),
     "train.micro_batch": COUNT,

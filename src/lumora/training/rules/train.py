@@ -64,13 +64,13 @@ def epochs(known: Choosing) -> Choice:
 
 
 def rate(known: Choosing) -> Choice:
-    """0.001; 0.0005 for adapters in segmentation; 0.0001 where everything is trained."""
+    """0.001; 0.0005 for adapters in segmentation; 0.0001 with method full."""
     method = known["train.method"]
     if method == "full":
         return default(1e-4, "pretrained weights are changed carefully")
     if method == "lora" and known.facts.segments:
         return default(5e-4, "usual for adapters in segmentation")
-    return default(1e-3, "usual for adapters" if method == "lora" else "usual for a head alone")
+    return default(1e-3, "usual for adapters" if method == "lora" else "usual for fresh weights")
 
 
 def precision(known: Choosing) -> Choice:

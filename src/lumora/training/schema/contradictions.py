@@ -48,7 +48,7 @@ def contradictions(values: Values) -> list[str]:
 
 def _adapters(values: Values) -> Iterator[str]:
     method = values.get("train.method")
-    if method in ("head", "full"):
+    if method in ("head", "full", "scratch"):
         for key, nothing in _ONLY_WITH_ADAPTERS.items():
             value = values.get(key)
             if value is not None and value not in nothing:

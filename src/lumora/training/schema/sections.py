@@ -78,7 +78,9 @@ class Lora(Section):
 class Train(Section):
     """How it is trained, and for how long."""
 
-    method: Literal["lora", "full", "head"] | None = _key("train adapters and the head, everything, or the head alone")
+    method: Literal["lora", "full", "head", "scratch"] | None = _key(
+        "train adapters and the head, everything, the head alone, or everything from random weights"
+    )
     epochs: Annotated[int, Ge(1), Le(1_000_000)] | None = _key("how often every picture is seen")
     batch_size: Annotated[int, Ge(1), Le(1_000_000)] | None = _key("pictures in a step, over all processes")
     micro_batch: kinds.Count | None = _key("pictures computed at once; a step adds up as many as it needs")
