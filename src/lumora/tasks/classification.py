@@ -76,7 +76,7 @@ class Classification(Task[LabelPrediction]):
     def predict(self, outputs: Any, sizes: Sequence[tuple[int, int]]) -> list[LabelPrediction]:
         """The likeliest label of each picture."""
         likely = logits_of(outputs).detach().float().softmax(1).cpu()
-        return [LabelPrediction((int(row.argmax()),), row) for row in likely]
+        return [LabelPrediction((int(row.argmax()),), row.clone()) for row in likely]  # which hold on to no batch
 
     def draw(self, picture: Tensor, prediction: LabelPrediction) -> Tensor:
         """The picture, and below it the likeliest labels."""
@@ -158,7 +158,7 @@ class MultiLabel(Task[LabelPrediction]):
         likely = logits_of(outputs).detach().float().sigmoid().cpu()
         return [
             LabelPrediction(tuple(i for i in row.argsort(descending=True).tolist() if row[i] >= self.threshold), row)
-            for row in likely
+            for row in (row.clone() for row in likely)
         ]
 
     def draw(self, picture: Tensor, prediction: LabelPrediction) -> Tensor:

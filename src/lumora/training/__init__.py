@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lumora.training.recipe import recipe_hash as recipe_hash
     from lumora.training.recipe import recipe_text as recipe_text
     from lumora.training.recipe import write_recipe as write_recipe
+    from lumora.training.report import write_report as write_report
     from lumora.training.rules.base import Origin as Origin
     from lumora.training.running import Run as Run
     from lumora.training.running import choose as choose
@@ -51,6 +52,7 @@ _HOMES = {
     "resume": "running",
     "split_settings": "schema.asked",
     "write_recipe": "recipe",
+    "write_report": "report",
 }
 
 __all__ = [*_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
