@@ -43,7 +43,7 @@ def _method(recipe: Recipe) -> str:
 
 def _epochs(recipe: Recipe) -> str:
     train = recipe.train
-    limit = "" if train.max_time is None else f", at most {train.max_time:g} seconds"
+    limit = "" if train.max_time is None else f", at most {train.max_time:g} s"
     return f"{train.epochs:,}, with {train.batch_size:,} pictures a step{limit}"
 
 

@@ -12,7 +12,6 @@ from types import FrameType
 import typer
 
 from lumora.cli import output
-from lumora.errors import LumoraError
 
 SIGNALLED = 128
 """What shells add to a signal's number, for the status of a program that it ended."""
@@ -37,7 +36,7 @@ def telling_how_to_go_on(run: Callable[[], Path | None]) -> Generator[None]:
         typer.echo(f"stopped: {_how(run())}", err=True)
         number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
         raise typer.Exit(SIGNALLED + number) from error
-    except LumoraError:
+    except Exception:
         folder = run()
         if folder is not None and any(folder.glob("checkpoints/step-*")):
             output.note(f"what was learnt until the last checkpoint is kept; {_how(folder)}")
