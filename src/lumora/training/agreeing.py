@@ -13,6 +13,7 @@ import safetensors.torch
 from lumora.data import Source
 from lumora.errors import TrainingError
 from lumora.training.checkpoints import Checkpoint, Found
+from lumora.training.choosing import Chosen
 from lumora.training.folder import RunFolder
 from lumora.training.processes import Processes
 from lumora.training.recipe import Recipe, recipe_of_text, recipe_text
@@ -21,11 +22,23 @@ from lumora.training.stopping import AskedToStop, StopRequest, ended_by_signals,
 from lumora.training.trained import changing_tensors
 
 
-def same_recipe(processes: Processes, choose: Callable[[], Recipe]) -> Recipe:
-    """The recipe that the first process chooses or reads: others may find less memory free, or not see its file."""
+def same_choice(processes: Processes, choose: Callable[[], Chosen]) -> Chosen:
+    """What the first process chooses, since others may find less memory free; it alone knows why."""
+    made: list[Chosen] = []
+
+    def made_recipe() -> Recipe:
+        made.append(choose())
+        return made[0].recipe
+
+    recipe = same_recipe(processes, made_recipe)
+    return made[0] if made else Chosen(recipe, {})
+
+
+def same_recipe(processes: Processes, read: Callable[[], Recipe]) -> Recipe:
+    """The recipe that the first process reads or chooses."""
     if processes.world == 1:
-        return choose()
-    return recipe_of_text(processes.from_first(lambda: recipe_text(choose()).encode()).decode())
+        return read()
+    return recipe_of_text(processes.from_first(lambda: recipe_text(read()).encode()).decode())
 
 
 @contextmanager

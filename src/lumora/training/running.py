@@ -17,6 +17,15 @@ from lumora.lora.status import count_parameters
 from lumora.models import Preprocessing
 from lumora.tasks.metrics.base import Scores
 from lumora.tasks.selftest import self_test
+from lumora.training.agreeing import (
+    begin_alike,
+    check_same_pictures,
+    ended_by_signals_to_any,
+    kept_by_first,
+    newest_checkpoint,
+    same_choice,
+    same_recipe,
+)
 from lumora.training.checkpoints import Checkpoint
 from lumora.training.choosing import Chosen, resolve
 from lumora.training.evaluating import evaluate
@@ -27,13 +36,16 @@ from lumora.training.head_first import train_head_first
 from lumora.training.live import LiveSamples
 from lumora.training.liveness import prove_adapters
 from lumora.training.loop import Ending, Loop, Saved
-from lumora.training.origins import read_origins
+from lumora.training.origins import read_origins, write_origins
+from lumora.training.processes import Processes
 from lumora.training.ready import Ready, check_given, check_identity, identity, name_of, ready
 from lumora.training.recipe import Recipe, asked_of, parse_asked, read_recipe, write_recipe
+from lumora.training.report import report_on
 from lumora.training.rules.model import EMBEDDED
 from lumora.training.setup import Prepared, prepare, source_for
+from lumora.training.several import device_here, taking_part
 from lumora.training.sifting import without_unreadable
-from lumora.training.stopping import AskedToStop, StopRequest, ended_by_signals, heeding_signals
+from lumora.training.stopping import AskedToStop, StopRequest, heeding_signals
 from lumora.training.surveying import survey
 from lumora.training.tracking import Tracking, refuse_missing
 from lumora.training.trained import changing_tensors, put
@@ -92,17 +104,15 @@ def finetune(
         preprocessing: what a model of your own wants done to pictures, where it does not say so itself.
         listeners: hear how it goes.
     """
-    asked = _asked(data, base, out, settings, recipe)
-    refuse_missing(asked.run.track or ())
-    given = ready(base, preprocessing, asked.pictures.size)
-    source, notes = _usable(data if isinstance(data, Source) else source_for(asked.data, data), asked)
-    chosen = choose(asked, source, given).recipe
-    assert chosen.run.out is not None
-    place = chosen.run.out if asked.run.out is not None else free_place(chosen.run.out)
-    with RunFolder.create(place) as folder:
-        # The recipe says what is done, the folder where: rerun, it gets one of its own.
-        write_recipe(parse_asked({"run.out": "auto"}, onto=chosen), folder.recipe)
-        return _run(folder, chosen, source, listeners, given, notes)
+    with taking_part() as processes:
+        asked = _asked(data, base, out, settings, recipe)
+        refuse_missing(asked.run.track or ())
+        given = ready(base, preprocessing, asked.pictures.size)
+        source = data if isinstance(data, Source) else source_for(asked.data, data)
+        source, notes = _usable(processes, source, asked)
+        chosen = same_choice(processes, lambda: choose(asked, source, given))
+        with kept_by_first(processes, lambda: _created(chosen, asked)) as folder:
+            return _run(processes, folder, chosen.recipe, source, listeners, given, notes)
 
 
 def resume(
@@ -117,13 +127,14 @@ def resume(
 
     What was at hand in Python must be given again: `data`, and a `base` with its `preprocessing`.
     """
-    with RunFolder.open(run) as folder:
-        recipe = read_recipe(folder.recipe)
+    with taking_part() as processes, kept_by_first(processes, lambda: RunFolder.open(run)) as folder:
+        recipe = same_recipe(processes, lambda: read_recipe(folder.recipe))
         refuse_missing(recipe.run.track or ())
         given = ready(base, preprocessing, recipe.pictures.size)
         check_given(recipe.base.name, given)
-        source, _ = _usable(data if isinstance(data, Source) else source_for(recipe.data, data), recipe)
-        return _run(folder, recipe, source, listeners, given)
+        source = data if isinstance(data, Source) else source_for(recipe.data, data)
+        source, _ = _usable(processes, source, recipe)
+        return _run(processes, folder, recipe, source, listeners, given)
 
 
 def choose(asked: Recipe, source: Source, given: Ready | None = None) -> Chosen:
@@ -149,21 +160,33 @@ def _asked(
     return parse_asked(given, onto=read_recipe(recipe) if isinstance(recipe, str | Path) else recipe)
 
 
-def _usable(source: Source, asked: Recipe) -> tuple[Source, list[str]]:
+def _created(chosen: Chosen, asked: Recipe) -> RunFolder:
+    """The folder of a new run, with its recipe."""
+    place = chosen.recipe.run.out
+    assert place is not None
+    folder = RunFolder.create(place if asked.run.out is not None else free_place(place))
+    try:
+        # The recipe says what is done, the folder where: rerun, it gets one of its own.
+        write_recipe(parse_asked({"run.out": "auto"}, onto=chosen.recipe), folder.recipe)
+        write_origins(chosen.origins, folder.origins)
+    except BaseException:
+        folder.close()
+        raise
+    return folder
+
+
+def _usable(processes: Processes, source: Source, asked: Recipe) -> tuple[Source, list[str]]:
     """The data as far as they can be learnt from, and what is to be told of them."""
+    check_same_pictures(processes, source)
     notes: list[str] = []
     skip_bad = bool(asked.data.skip_bad)
     if skip_bad:
-        source = without_unreadable(source, notes.append)
-    return source, [*notes, *look_at(source, skip_bad=skip_bad)]
-
-
-def device_here() -> torch.device:
-    """Where a training computes."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        source = without_unreadable(source, notes.append, processes)
+    return source, [*notes, *(processes.first(lambda: look_at(source, skip_bad=skip_bad)) or ())]
 
 
 def _run(
+    processes: Processes,
     folder: RunFolder,
     recipe: Recipe,
     source: Source,
@@ -174,40 +197,46 @@ def _run(
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
     written, stop = _Written(folder), StopRequest()
-    Audience(listeners).opened(Opened(folder.path, recipe, read_origins(folder.origins), source))
-    Audience(listeners).doing("loading the base")
+    hearing = [*listeners, written] if processes.is_first else []
+    Audience(hearing).opened(Opened(folder.path, recipe, read_origins(folder.origins), source))
+    Audience(hearing).doing("loading the base")
     try:
-        with ended_by_signals(stop):
-            prepared = prepare(recipe, source, device_here(), given)
+        with ended_by_signals_to_any(processes, stop):
+            prepared = prepare(recipe, source, device_here(), given, processes)
             samples = LiveSamples(prepared, folder.path / "samples", recipe.run.live_samples or 0)
-            tell = Audience([*listeners, written]).told
-            tracking = Tracking(recipe.run.track or (), folder.path, asked_of(recipe), tell)
-            listener = Audience([*listeners, written, samples, tracking])
+            tracked = (recipe.run.track or ()) if processes.is_first else ()
+            tracking = Tracking(tracked, folder.path, asked_of(recipe), Audience(hearing).told)
+            listener = Audience([*hearing, samples, tracking] if processes.is_first else [])
             for note in notes:
                 listener.told(note)
-            _prove_evaluation(prepared)
+            processes.first(lambda: _prove_evaluation(prepared))
             loop = Loop(prepared.work, prepared.course, _saver(folder, prepared), listener, stop)
             _begin(loop, prepared, folder, listener)
             listener.begun(_begun(loop, prepared, stop))
     except AskedToStop:
-        return Run(folder.path, Ending.ASKED, 0, 0, Scores({}), 0.0, 0, 0, tuple(written.notes), stop.signal)
+        number = processes.highest(stop.signal or 0)
+        return Run(folder.path, Ending.ASKED, 0, 0, Scores({}), 0.0, 0, 0, tuple(written.notes), number)
     with heeding_signals(stop):
         ending = loop.run()
     tracking.close()
     scores = Scores({})
     try:
-        with ended_by_signals(stop):
-            if stop.asked:
+        with ended_by_signals_to_any(processes, stop):
+            if processes.agree(stop.asked):
                 raise AskedToStop
             listener.doing("measuring the best epoch")
             put(changing_tensors(prepared.model), loop.best)
             scores = _scores(prepared)
             listener.doing("writing the bundle, and trying it in a fresh process")
-            written_and_verified(
-                folder.bundle, prepared.model, prepared.about(scores), base=None if given is None else given.module
+            module = None if given is None else given.module
+            processes.first(
+                lambda: written_and_verified(folder.bundle, prepared.model, prepared.about(scores), base=module)
             )
     except AskedToStop:
         ending = Ending.ASKED
+    else:
+        listener.doing("writing the report")
+        processes.first(lambda: report_on(folder, prepared, listener.told, stop))
     progress, sizes = loop.progress, [(p.numel(), p.requires_grad) for p in prepared.model.parameters()]
     return Run(
         folder.path,
@@ -219,25 +248,31 @@ def _run(
         sum(size for size, trains in sizes if trains),
         sum(size for size, _ in sizes),
         tuple(written.notes),
-        stop.signal,
+        processes.highest(stop.signal or 0) or None,
     )
 
 
 def _begin(loop: Loop, prepared: Prepared, folder: RunFolder, listener: Listener) -> None:
     """Go to the last checkpoint; where there is none, prove that adapters learn, and train the head alone."""
-    found = folder.resume()
+    processes = prepared.work.stepper.processes
+    found = newest_checkpoint(processes, folder)
     if found is None:
-        prove_adapters(prepared, listener.told)
-        if prepared.recipe.train.head_first:
-            listener.doing("training the head alone")
-        train_head_first(prepared, listener.told)
-        if prepared.work.average is not None:
-            prepared.work.average.start_anew()
+        processes.first(lambda: _begin_anew(prepared, listener))
+        begin_alike(processes, prepared)
         return
     for note in found.notes:
         listener.told(note)
     check_identity(found.checkpoint.state.get("base"), prepared.base)
     loop.load(found.checkpoint.tensors, found.checkpoint.state)
+
+
+def _begin_anew(prepared: Prepared, listener: Listener) -> None:
+    prove_adapters(prepared, listener.told)
+    if prepared.recipe.train.head_first:
+        listener.doing("training the head alone")
+    train_head_first(prepared, listener.told)
+    if prepared.work.average is not None:
+        prepared.work.average.start_anew()
 
 
 def _begun(loop: Loop, prepared: Prepared, stop: StopRequest) -> Begun:
@@ -261,7 +296,10 @@ def _saver(folder: RunFolder, prepared: Prepared) -> Any:
         values = {**values, "base": identity(prepared.base)}
         folder.save_checkpoint(Checkpoint(tensors, values), values["progress"]["step"])
 
-    return save
+    def leave_it(saved: Saved) -> None:
+        """The first process saves what all have."""
+
+    return save if prepared.work.stepper.processes.is_first else leave_it
 
 
 def _prove_evaluation(prepared: Prepared) -> None:
@@ -282,7 +320,8 @@ def _scores(prepared: Prepared) -> Scores:
     if work.validation is None:
         return Scores({})
     work.validation.load_state_dict({"epoch": 0, "batches": 0})
-    return evaluate(work.model, work.task, work.validation, precision=work.stepper.in_precision).scores()
+    metrics = evaluate(work.model, work.task, work.validation, precision=work.stepper.in_precision)
+    return work.stepper.processes.summed(metrics).scores()
 
 
 class _Written(Listener):
