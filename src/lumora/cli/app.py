@@ -13,7 +13,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from lumora.cli import doctor, inspect, output, plan, predict, resume, sample, train
+from lumora.cli import doctor, evaluate, inspect, merge, output, plan, predict, pull, push, resume, sample, train
 from lumora.errors import LumoraError, LumoraWarning
 
 app = typer.Typer(
@@ -28,6 +28,10 @@ app.command("doctor")(doctor.command)
 app.command("inspect")(inspect.command)
 app.command("plan")(plan.command)
 app.command("predict")(predict.command)
+app.command("evaluate")(evaluate.command)
+app.command("merge")(merge.command)
+app.command("push")(push.command)
+app.command("pull")(pull.command)
 app.command("train", cls=train.Help)(train.command)
 app.command("resume")(resume.command)
 app.add_typer(sample.app, name="sample")

@@ -110,7 +110,7 @@ def command(
     from lumora.data.doctor import examine, repair
     from lumora.data.doctor.repair import check_place
 
-    columns = _columns(column or ())
+    columns = columns_of(column or ())
     repaired: Repair | None = None
     try:
         if fix is not None:
@@ -120,7 +120,7 @@ def command(
                 data,
                 task=task,
                 layout=layout,
-                labels=_labels(labels),
+                labels=labels_of(labels),
                 ignore=ignore or 255,
                 reduce_labels=reduce_labels,
                 columns=columns,
@@ -148,11 +148,12 @@ def command(
         raise typer.Exit(1)
 
 
-def _labels(text: str | None) -> list[str] | str | None:
+def labels_of(text: str | None) -> list[str] | str | None:
+    """Names where there are commas between them, else the name of a list."""
     return [name.strip() for name in text.split(",")] if text and "," in text else text
 
 
-def _columns(said: Sequence[str]) -> dict[str, str | list[str]]:
+def columns_of(said: Sequence[str]) -> dict[str, str | list[str]]:
     """The columns by what they hold; a role that is named again has several."""
     columns: dict[str, str | list[str]] = {}
     for each in said:

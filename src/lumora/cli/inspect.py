@@ -1,4 +1,4 @@
-"""`lumora inspect`: what could be adapted in a model, or what an adapter holds."""
+"""`lumora inspect`: what could be adapted in a model, or what an adapter or a bundle holds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lumora.cli import output
+from lumora.cli import inspect_bundle, options, output
 
 if TYPE_CHECKING:
     from lumora.models.adapters import AdapterSurvey
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL|ADAPTER",
+        metavar="BUNDLE|ADAPTER|MODEL",
         help="A repository on the Hub or a local folder, timm/NAME, torchvision/NAME, smp/NAME, "
         "python:package.module:function, lumora/efficientnet-lite0.",
         show_default=False,
@@ -33,19 +33,29 @@ Rank = Annotated[
 def command(
     name: Name,
     rank: Rank = 8,
+    revision: options.Revision = None,
     json: Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Show what LoRA can adapt in a model, or what an adapter holds.
+    """Show what a bundle or an adapter holds, or what LoRA can adapt in a model.
 
-    No weights are downloaded, and no pickle is opened. The fingerprint of a model's weights is shown when they are
-    here already.
+    The files of a bundle that lies here are checked; a damaged one ends with 1. No weights of models are downloaded,
+    and no pickle is opened. The fingerprint of a model's weights is shown when they are here already.
     """
     from lumora import models
+    from lumora.bundle.names import ABOUT
     from lumora.models import adapters, facts, libraries, places, survey
 
     library = models.parse(name).library
-    if library == "transformers" and places.is_adapter(name):
+    kind = ""
+    if library == "transformers":
+        kind = places.find(name, ABOUT, places.ADAPTER_CONFIG, places.MODEL_CONFIG).name
+    if kind == ABOUT:
+        inspect_bundle.show(name, revision=revision, json=json)
+        return
+    if revision is not None:
+        raise typer.BadParameter(f"{name} is no bundle; revisions are of bundles.", param_hint="--revision")
+    if kind == places.ADAPTER_CONFIG:
         found = adapters.survey(name)
         output.json({"adapter": name, **dataclasses.asdict(found)}) if json else _show_adapter(name, found)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import math
 import os
 import shutil
 import sys
@@ -17,6 +18,26 @@ import typer
 def json(value: Mapping[str, Any]) -> None:
     """Write one JSON object."""
     typer.echo(json_module.dumps(value, indent=2))
+
+
+def numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Numbers for JSON, which has no "not a number".
+
+    >>> numbers({"f1": 0.5, "auroc": math.nan})
+    {'f1': 0.5, 'auroc': None}
+    """
+    return {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
+
+
+def number(value: float | None) -> str:
+    """A number for people.
+
+    >>> number(0.87654321), number(12.0), number(None)
+    ('0.8765', '12', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:,.0f}" if value == int(value) and value > 1 else f"{value:.4f}"
 
 
 def facts(values: Mapping[str, str]) -> None:
@@ -71,8 +92,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collectio
 
 
 @contextmanager
-def progress(title: str, total: int) -> Generator[Callable[[int], None], None, None]:
-    """Show how far a long task has come while it runs; nothing when no one is looking.
+def progress(title: str, total: int, *, hidden: bool = False) -> Generator[Callable[[int], None], None, None]:
+    """Show how far a long task has come while it runs; nothing when no one is looking, or if it is `hidden`.
 
     Gives the function that takes the number of parts that are done.
     """
@@ -81,9 +102,23 @@ def progress(title: str, total: int) -> Generator[Callable[[int], None], None, N
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal) as bar:
         task = bar.add_task(title, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def doing(what: str, *, hidden: bool = False) -> Generator[None, None, None]:
+    """Say what takes its time while it does; nothing when no one is looking, or if it is `hidden`."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    if hidden or not console.is_terminal:
+        yield
+        return
+    with console.status(Text(f"{what} …")):
+        yield
 
 
 def size(n_bytes: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lumora.cli import output
+from lumora.cli import loading, options, output
 from lumora.errors import DataError, OutputError
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ _LIKELIEST = 5
 """Labels whose probability is written."""
 _SHOWN = 5
 
-Bundle = Annotated[
-    str, typer.Argument(metavar="BUNDLE", help="A bundle's folder, or its repository on the Hub.", show_default=False)
-]
 Given = Annotated[
     list[Path],
     typer.Argument(metavar="PICTURES", help="Files, or folders with all pictures in them.", show_default=False),
@@ -38,29 +35,19 @@ Out = Annotated[
 BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Pictures in a batch.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read, and end with 0.")]
 NoOverlays = Annotated[bool, typer.Option("--no-overlays", help="Do not draw predictions on the pictures.")]
-Device = Annotated[
-    str | None, typer.Option("--device", metavar="NAME", help="Where to compute: cpu, cuda …", show_default=False)
-]
-Base = Annotated[
-    str | None,
-    typer.Option("--base", metavar="NAME", help="Where the bundle's base lies now, if it moved.", show_default=False),
-]
-MaxPixels = Annotated[
-    int | None,
-    typer.Option("--max-pixels", metavar="N", min=1, help="Larger pictures are not decoded; 80,000,000 if not said."),
-]
 
 
 def command(
-    bundle: Bundle,
+    bundle: options.Bundle,
     given: Given,
     out: Out,
     batch_size: BatchSize = 8,
     skip_bad: SkipBad = False,
     no_overlays: NoOverlays = False,
-    device: Device = None,
-    base: Base = None,
-    max_pixels: MaxPixels = None,
+    device: options.Device = None,
+    base: options.Base = None,
+    revision: options.Revision = None,
+    max_pixels: options.MaxPixels = None,
     json: Annotated[bool, typer.Option("--json", help="Write the summary as JSON, for machines.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -79,7 +66,7 @@ def command(
     except OutputError as error:
         raise typer.BadParameter(str(error), param_hint="--out") from error
     pictures = _pictures(given, limits)
-    predictor = _predictor(bundle, device, base, limits)
+    predictor = loading.predictor(bundle, device, base, limits, revision)
     files = PredictionFiles(out, _made_by(bundle, predictor))
     bad: list[tuple[str, DataError]] = []
     counts: Counter[str] = Counter()
@@ -115,19 +102,6 @@ def _pictures(given: Sequence[Path], limits: Any) -> list[Picture]:
         return list({picture.key: picture for picture in pictures(given, limits)}.values())
     except DataError as error:
         raise typer.BadParameter(str(error), param_hint="PICTURES") from error
-
-
-def _predictor(bundle: str, device: str | None, base: str | None, limits: Any) -> Predictor:
-    import torch
-
-    from lumora.predict import load
-
-    try:
-        place = None if device is None else torch.zeros(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise typer.BadParameter(f"{device!r} cannot be used here: {reason}", param_hint="--device") from error
-    return load(bundle, device=place, base=base, limits=limits)
 
 
 def _made_by(bundle: str, predictor: Predictor) -> dict[str, Any]:

@@ -94,6 +94,11 @@ def groups_of(tensors: Mapping[str, Tensor]) -> tuple[TensorGroup, ...]:
     return _groups([_Stored(key, tuple(t.shape), t.numel() * t.element_size()) for key, t in tensors.items()])
 
 
+def groups_in(path: Path) -> tuple[TensorGroup, ...]:
+    """The same of the tensors of a safetensors file, of which only the header is read."""
+    return _groups(_headers(path))
+
+
 def _weights(name: str, config_file: Path) -> Path:
     for file in (files.WEIGHTS, files.PICKLE):
         path = config_file.parent / file

@@ -1,0 +1,37 @@
+"""Options that several commands about bundles have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Bundle = Annotated[
+    str, typer.Argument(metavar="BUNDLE", help="A bundle's folder, or its repository on the Hub.", show_default=False)
+]
+Base = Annotated[
+    str | None,
+    typer.Option("--base", metavar="NAME", help="Where the bundle's base lies now, if it moved.", show_default=False),
+]
+AllowOtherBase = Annotated[
+    bool, typer.Option("--allow-other-base", help="Go on where the base's weights are others than in training.")
+]
+Revision = Annotated[
+    str | None,
+    typer.Option("--revision", metavar="NAME", help="A branch, tag or commit of the repository.", show_default=False),
+]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="NAME", help="Where to compute: cpu, cuda …", show_default=False)
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", metavar="N", min=1, help="Pictures in a batch; as in training if not said."),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option("--max-pixels", metavar="N", min=1, help="Larger pictures are not decoded; 80,000,000 if not said."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace what this command has written there before.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Tell warnings, and the result in one line.")]
+Json = Annotated[bool, typer.Option("--json", help="Write the result as JSON, for machines.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
