@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -18,7 +19,18 @@ def environment(**changes):
     return {**kept, "TERM": "xterm", "OMP_NUM_THREADS": "1", **changes}
 
 
-def started(*arguments, **options):
+def _as_in_the_foreground():
+    """Heed signals that a shell lets the tests ignore, where they run in the background."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _in_a_session():
+    _as_in_the_foreground()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def started(*arguments):
     """The program, which was just started."""
     return subprocess.Popen(
         [*PROGRAM, *map(str, arguments)],
@@ -26,7 +38,7 @@ def started(*arguments, **options):
         stderr=subprocess.PIPE,
         text=True,
         env=environment(),
-        **options,
+        preexec_fn=_as_in_the_foreground,
     )
 
 
@@ -43,7 +55,7 @@ class InTerminal:
             stderr=end,
             env=environment(**changes),
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_in_a_session,
         )
         os.close(end)
         self.text = ""
