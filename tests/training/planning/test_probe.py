@@ -72,7 +72,8 @@ def test_plan__of_a_training_that_is_killed(tmp_path, monkeypatch):
     def factory():
         if "planning" in sys.argv[0]:
             os.kill(os.getpid(), 9)
-        return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 8, 8), torch.nn.Flatten(), torch.nn.Linear(64, 2))
+        pooled = torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+        return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 8, 8), *pooled, torch.nn.Linear(4, 2))
     """
     (tmp_path / "killed.py").write_text(textwrap.dedent(code))
     monkeypatch.syspath_prepend(tmp_path)
