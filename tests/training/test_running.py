@@ -6,16 +6,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import textwrap
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tests.training.small import NAMES, Drawn
+from tests.training.tiny import save_pictures
 
 import lumora
 from lumora.bundle import load
@@ -37,18 +33,7 @@ QUICK = {
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Pictures in class folders, and pictures with masks."""
-    root = tmp_path_factory.mktemp("data")
-    for i in range(15):
-        picture = Image.fromarray(Drawn(i).picture().permute(1, 2, 0).numpy()).resize((40, 40))
-        (root / "classes" / NAMES[i % 3]).mkdir(parents=True, exist_ok=True)
-        picture.save(root / "classes" / NAMES[i % 3] / f"{i}.png")
-        for kind in ("images", "masks"):
-            (root / "masked" / kind).mkdir(parents=True, exist_ok=True)
-        picture.save(root / "masked" / "images" / f"{i}.png")
-        mask = Image.fromarray(Drawn(i, masked=True).mask().numpy()).resize((40, 40), Image.Resampling.NEAREST)
-        mask.save(root / "masked" / "masks" / f"{i}.png")
-    (root / "masked" / "labels.txt").write_text("\n".join(("rest", *NAMES[:2])) + "\n")
-    return root
+    return save_pictures(tmp_path_factory.mktemp("data"))
 
 
 def weights(run):
@@ -117,40 +102,6 @@ def test_finetune__asked_to_stop_saves_and_resumes_to_the_same_adapter(folders, 
     assert resumed.scores == whole.scores
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["classes", "masked"])
-@pytest.mark.parametrize("workers", [0, 2])
-def test_finetune__killed_at_any_moment_and_resumed_gives_the_same_adapter(folders, tmp_path, kind, workers):
-    settings = {**QUICK, "run.workers": workers}
-    whole = finetune(folders / kind, out=tmp_path / "whole", settings=settings)
-    code = """
-    import sys
-    from pathlib import Path
-    from lumora.training import finetune, resume
-    data, out, settings = sys.argv[1], Path(sys.argv[2]), eval(sys.argv[3])
-    print("begun", flush=True)
-    resume(out) if (out / "recipe.yaml").exists() else finetune(data, out=out, settings=settings)
-    """
-    command = [sys.executable, "-c", textwrap.dedent(code), folders / kind, tmp_path / "run", repr(settings)]
-    random = np.random.default_rng(workers)
-    for _ in range(5):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as child:
-            assert child.stdout.readline() == b"begun\n"
-            try:
-                child.wait(timeout=random.uniform(0.5, 14))
-            except subprocess.TimeoutExpired:
-                os.killpg(child.pid, signal.SIGKILL)
-    resumed = resume(tmp_path / "run")
-    expected, got = weights(whole), weights(resumed)
-    assert all(torch.equal(tensor, got[name]) for name, tensor in expected.items())
-
-    def rows(run):
-        lines = (run.folder / "metrics.jsonl").read_text().splitlines()
-        return [{name: v for name, v in json.loads(line).items() if name != "seconds"} for line in lines]
-
-    assert rows(resumed) == rows(whole)
-
-
 def test_finetune__tells_every_problem_of_what_is_asked_before_anything_is_made(folders, tmp_path):
     with pytest.raises(RecipeError) as caught:
         finetune(folders / "classes", out=tmp_path / "run", settings={"lora.rank": 3, "train.epochs": 0})
@@ -210,8 +161,3 @@ def test_finetune__leaves_out_what_cannot_be_read_and_says_so(folders, tmp_path)
     [note] = [text for text in run.notes if "cannot be read" in text]
     assert "'red/broken.png'" in note
     assert note in (run.folder / "log.txt").read_text()
-
-
-def test_finetune__names_a_tracker_that_is_not_installed(folders, tmp_path):
-    with pytest.raises(RecipeError, match=r"run\.track names mlflow, which is not installed: pip install mlflow"):
-        finetune(folders / "classes", out=tmp_path / "run", settings={**QUICK, "run.track": ["mlflow"]})
