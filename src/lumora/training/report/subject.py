@@ -40,10 +40,13 @@ class Subject:
 
 def of_prepared(folder: RunFolder, prepared: Prepared) -> Subject:
     """The run of a training that has just ended, with the model as its bundle has it."""
-    work, recipe = prepared.work, prepared.recipe
+    work, recipe = prepared.work, read_recipe(folder.recipe)
     validation = None
     if work.validation is not None:
-        validation = _loader(work.validation.pictures, recipe, work.task, work.stepper.device)
+        part = work.validation.pictures  # what this one of several processes has looked at
+        samples = prepared.source.splits["validation"]
+        pictures = Pictures(samples, part.transform, part.seed, part.cache, classes=part.classes)
+        validation = _loader(pictures, recipe, work.task, work.stepper.device)
     about, precision = read_about(folder.bundle), work.stepper.in_precision
     return Subject(folder, recipe, prepared.source, about, prepared.model, work.task, validation, precision)
 
