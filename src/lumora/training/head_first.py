@@ -16,8 +16,8 @@ from torch.utils import _pytree as pytree
 from lumora.data import Loader, Pictures
 from lumora.data.transforms import Compose, Resize, generator_for
 from lumora.lora import PeftModel
+from lumora.tasks.views import Normalised, evaluation_view
 from lumora.training.schedule import factor
-from lumora.training.seeing import Normalised, evaluation_view
 from lumora.training.setup import Prepared
 from lumora.training.surveying import machine_facts
 

@@ -11,12 +11,11 @@ from lumora.data.places import cache_home
 from lumora.data.transforms import Transform
 from lumora.errors import RecipeError
 from lumora.models import Preprocessing
+from lumora.tasks.evaluating import usual_batch_size
+from lumora.tasks.views import evaluation_view
 from lumora.training.processes import Processes
 from lumora.training.recipe import Recipe
-from lumora.training.seeing import evaluation_view, mixes, training_view
-
-_EVALUATED_AT_ONCE = {"segmentation": 4}
-_EVALUATED = 32
+from lumora.training.seeing import mixes, training_view
 
 
 def loaders(
@@ -50,7 +49,7 @@ def loaders(
     if "validation" not in source.splits or not len(source.splits["validation"]):
         return loader, None
     mine = pictures(part_of(source.splits["validation"], processes), evaluation_view(at_size))
-    at_once = _EVALUATED_AT_ONCE.get(source.task, _EVALUATED)
+    at_once = usual_batch_size(source.task)
     return loader, Loader(mine, at_once, shuffle=False, workers=workers, device=device)
 
 

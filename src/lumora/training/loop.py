@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from lumora.data import Loader
 from lumora.errors import TrainingError
 from lumora.tasks import Task
+from lumora.tasks.evaluating import evaluate
 from lumora.tasks.metrics.base import Scores
 from lumora.training.average import Average
 from lumora.training.course import Course, Ending, Progress
-from lumora.training.evaluating import evaluate
 from lumora.training.events import EpochDone, Listener, StepDone
 from lumora.training.guards import Guards
 from lumora.training.mending import go_back, is_sound, mend

@@ -15,6 +15,7 @@ from lumora.bundle import written_and_verified
 from lumora.data import Source
 from lumora.lora.status import count_parameters
 from lumora.models import Preprocessing
+from lumora.tasks.evaluating import evaluate
 from lumora.tasks.metrics.base import Scores
 from lumora.tasks.selftest import self_test
 from lumora.training.agreeing import (
@@ -28,7 +29,6 @@ from lumora.training.agreeing import (
 )
 from lumora.training.checkpoints import Checkpoint
 from lumora.training.choosing import Chosen, resolve
-from lumora.training.evaluating import evaluate
 from lumora.training.events import Audience, Begun, EpochDone, Listener, Opened
 from lumora.training.first_look import look_at
 from lumora.training.folder import RunFolder, free_place

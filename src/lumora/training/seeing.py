@@ -20,7 +20,6 @@ from lumora.data.transforms import (
 from lumora.data.transforms.pixels import Interpolation
 from lumora.models import Preprocessing
 from lumora.tasks.views import Framed, Normalised
-from lumora.tasks.views import evaluation_view as evaluation_view
 from lumora.training.schema.sections import Pictures
 
 Mix = Literal["none", "mixup", "cutmix", "both"]
