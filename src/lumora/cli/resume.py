@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lumora.cli import showing
+from lumora.cli import options, showing
 from lumora.errors import RunError
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run that was begun.", show_default=False)]
@@ -17,12 +17,13 @@ Data = Annotated[
 ]
 
 
+@showing.told_once()
 def command(
     run: Run,
     data: Data = None,
-    quiet: showing.Quiet = False,
-    json: showing.Json = False,
-    debug: showing.Debug = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
     """Go on with a training that was interrupted.
 

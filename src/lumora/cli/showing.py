@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lumora.training import Run
     from lumora.training.events import Listener
 
-Quiet = Annotated[bool, typer.Option("--quiet", help="Tell warnings, and the result in one line.")]
-Json = Annotated[bool, typer.Option("--json", help="Write the result as JSON, for machines.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+@contextmanager
+def told_once() -> Generator[None]:
+    """Let one process tell why all end, where several were started together."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield
+        return
+    from lumora.training.several import taking_part
+
+    with taking_part():
+        yield
 
 
 def carry_out(training: Callable[[Listener], Run], *, quiet: bool, json: bool) -> None:

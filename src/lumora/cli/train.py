@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lumora.cli import asking, showing
+from lumora.cli import asking, options, showing
 from lumora.cli.help_all import HelpAll, ShortHelp
 from lumora.errors import RunError
 
@@ -22,6 +22,7 @@ class Help(ShortHelp):
     left_out = frozenset({"layout", "labels", "seed", "track", "debug"})
 
 
+@showing.told_once()
 def command(
     data: asking.Data,
     base: asking.Base = None,
@@ -37,9 +38,9 @@ def command(
     labels: asking.LabelNames = None,
     seed: asking.Seed = None,
     track: asking.Track = None,
-    quiet: showing.Quiet = False,
-    json: showing.Json = False,
-    debug: showing.Debug = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+    debug: options.Debug = False,
     _help_all: HelpAll = False,
 ) -> None:
     """Adapt a model to your pictures; what is not said is chosen."""
