@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 
 import pytest
@@ -81,3 +82,13 @@ def test_plan__of_a_training_that_is_killed(tmp_path, monkeypatch):
     planned = plan(class_folders(tmp_path / "data"), settings=settings)
     assert "ended by signal 9" in planned.failed
     assert "train.micro_batch" in planned.failed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_plan__counts_the_processes_that_read(tmp_path):
+    class_folders(tmp_path / "data", each=6)
+    name = str(save_vit(tmp_path / "base", 0))
+    planned = plan(tmp_path / "data", name, settings={**SMALL, "run.workers": 2})
+    assert planned.memory.readers > 2 * 1_000_000
+    assert planned.memory.whole >= planned.memory.process + planned.memory.readers
