@@ -173,6 +173,20 @@ def test_torchrun__a_signal_to_torchrun_itself_stops_all_with_a_checkpoint(data,
     assert RunFolder(tmp_path / "run").resume() is not None
 
 
+def test_torchrun__shows_a_training_once_and_tells_once_what_is_asked_wrongly(data, tmp_path):
+    settings = [word for key, value in QUICK.items() for word in ("--set", f"{key}={value}")]
+    command = ["-m", "lumora", "train", data, "--out", tmp_path / "run", *settings]
+    with torchrun(*command) as started:
+        shown, progress = started.communicate(timeout=300)
+    assert started.returncode == 0, progress
+    assert shown.count("ended:") == 1
+    assert progress.count("epoch 2/2") == 1
+    with torchrun(*command) as started:
+        shown, progress = started.communicate(timeout=300)
+    assert (started.returncode, shown) == (1, "")  # torchrun has no other status
+    assert progress.count("There is a run in") == 1
+
+
 class First(Alone):
     """The first of two, by itself."""
 

@@ -43,15 +43,20 @@ class ToldElsewhere(SystemExit):
 def taking_part() -> Generator[Processes]:
     """The processes that were started together with this one, until the end of the block.
 
-    An error in the block ends all of them; one tells it.
+    An error in the block ends all of them; one tells it. Of blocks in one another, the outermost sees to that.
     """
     processes = _all_of_us()
+    if not isinstance(processes, Several) or processes.taking_part:
+        yield processes
+        return
+    processes.taking_part = True
     try:
         yield processes
     except Exception:
-        if isinstance(processes, Several):
-            processes.fail()
+        processes.fail()
         raise
+    finally:
+        processes.taking_part = False
 
 
 def device_here() -> torch.device:
@@ -84,6 +89,8 @@ class Several(Processes):
     def __init__(self, device: torch.device) -> None:
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self._device = device
+        self.taking_part = False
+        """Whether it has begun what all do together."""
         self._talk = cast("dist.ProcessGroup", dist.new_group(backend="gloo", timeout=_PATIENCE))
         hosts = self._everyones(socket.gethostname())
         self._first_here = hosts.index(hosts[self.rank])
