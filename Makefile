@@ -51,8 +51,8 @@ format: $(INSTALLED) ## put the code into shape
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-demo: $(INSTALLED) ## adapt small models and show what was done
-	$(BIN)/python examples/demo.py
+demo: $(INSTALLED) ## adapt the embedded model to generated scenes, and compare the ways to train
+	$(BIN)/lumora demo
 
 docs: $(INSTALLED) ## show the documentation on localhost, rebuilt as you write
 	$(BIN)/mkdocs serve

@@ -21,7 +21,7 @@ def run(script, *arguments, columns=80):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", [name for name in EXAMPLES if name not in ("demo.py", *ONLINE)])
+@pytest.mark.parametrize("script", [name for name in EXAMPLES if name not in ("engine.py", *ONLINE)])
 def test_example__runs_to_its_end_and_says_nothing_on_stderr(script):
     result = run(script)
     assert result.returncode == 0, result.stderr
@@ -34,8 +34,8 @@ def test_online_example__is_run_by_the_tests_of_the_guides(script):
 
 
 @pytest.mark.slow
-def test_demo__runs_to_its_end_within_the_terminal():
-    result = run("demo.py", columns=80)
+def test_engine__runs_to_its_end_within_the_terminal():
+    result = run("engine.py", columns=80)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= 80
@@ -43,8 +43,8 @@ def test_demo__runs_to_its_end_within_the_terminal():
 
 
 @pytest.mark.slow
-def test_demo__fails_when_one_bit_of_a_saved_adapter_differs():
-    result = run("demo.py", "--tamper", columns=120)
+def test_engine__fails_when_one_bit_of_a_saved_adapter_differs():
+    result = run("engine.py", "--tamper", columns=120)
     assert result.returncode == 1
     assert "DIFFERENT" in result.stdout
     assert "What was loaded is not what was saved." in result.stdout

@@ -13,7 +13,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from lumora.cli import doctor, evaluate, inspect, merge, output, plan, predict, pull, push, resume, sample, train
+from lumora.cli import demo, doctor, evaluate, inspect, merge, output, plan, predict, pull, push, resume, sample, train
 from lumora.errors import LumoraError, LumoraWarning
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help comes up in half the time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)
 app.command("inspect")(inspect.command)
 app.command("plan")(plan.command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,24 +27,12 @@ class Way:
     method: str
     run: Run
     weights_bytes: int
-    """Of the file that holds what was learnt."""
+    """Of the file that holds what was learnt; 0 where the run was asked to stop."""
 
 
-def compare(
-    data: Any,
-    out: Path,
-    settings: Mapping[str, Any],
-    *,
-    methods: tuple[str, ...] = tuple(METHODS),
-    listeners: Callable[[str], tuple[Listener, ...]] = lambda method: (),
-) -> Iterator[Way]:
-    """Learn in each way, one after the other, with what is usual for it; runs lie in `out`, by the way's name.
-
-    `settings` that concern adapters count for them alone.
-    """
-    for method in methods:
-        own = {key: value for key, value in settings.items() if method == "lora" or not key.startswith("lora.")}
-        run = finetune(data, out=out / method, settings={**own, "train.method": method}, listeners=listeners(method))
-        assert run.bundle is not None
-        file = run.bundle / (names.ADAPTER if method == "lora" else names.WEIGHTS)
-        yield Way(method, run, file.stat().st_size)
+def learn(data: Any, out: Path, method: str, settings: Mapping[str, Any], listeners: Sequence[Listener] = ()) -> Way:
+    """Learn in one way, with what is usual for it; settings of adapters count for them alone."""
+    own = {key: value for key, value in settings.items() if method == "lora" or not key.startswith("lora.")}
+    run = finetune(data, out=out, settings={**own, "train.method": method}, listeners=listeners)
+    file = None if run.bundle is None else run.bundle / (names.ADAPTER if method == "lora" else names.WEIGHTS)
+    return Way(method, run, 0 if file is None else file.stat().st_size)

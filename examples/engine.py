@@ -1,6 +1,6 @@
 """The engine from end to end: adapt, train, prove, save, and load again in another process.
 
-    make demo
+    python examples/engine.py
 
 No network. The models are those of `custom_mlp.py` and `custom_timm.py`. Ends with 1 if the adapters do not give the
 same outputs, to the last bit, after a fresh process has read them; `--tamper` changes one bit of a file to show that.
@@ -42,7 +42,7 @@ NEXT = (
 
 @dataclass
 class Model:
-    """One model of the demo: how its base is made, and inputs to compare outputs on."""
+    """One of the models: how its base is made, and inputs to compare outputs on."""
 
     title: str
     folder: str
@@ -224,7 +224,7 @@ def main(tamper: bool = False) -> int:
     results = train(models, console)
     console.print()
     console.print(results)
-    with tempfile.TemporaryDirectory(prefix="lumora-demo-") as name:
+    with tempfile.TemporaryDirectory(prefix="lumora-engine-") as name:
         folder = Path(name)
         save(models, folder, console)
         if tamper:
