@@ -70,7 +70,8 @@ class Browser:
         self.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._ask("Emulation.setEmulatedMedia", features=[scheme])
-        self._ask("Page.navigate", url=page.resolve().as_uri())
+        answer = self._ask("Page.navigate", url=page.resolve().as_uri())
+        assert "errorText" not in answer, f"{page}: {answer['errorText']}"
         self.run("new Promise(done => document.readyState == 'complete' ? done() : addEventListener('load', done))")
 
     def resize(self, width: int, height: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import safetensors
 
 from lumora.bundle import names
-from lumora.bundle.card import snippet
+from lumora.bundle.card import shown_name, snippet
 from lumora.training.folder import RunFolder
 from lumora.training.origins import read_origins
 from lumora.training.report import examples
@@ -45,6 +45,7 @@ def content_of(subject: Subject) -> dict[str, Any]:
         "about": about,
         "recipe": recipe,
         "task": about.task,
+        "base": shown_name(about),
         "method": _METHODS[recipe.train.method or about.method],
         "found": found,
         "main": main,
@@ -54,7 +55,7 @@ def content_of(subject: Subject) -> dict[str, Any]:
         **_results(subject, found),
         "counted_measures": COUNTED,
         "data": data_summary(subject.source),
-        "notes": [*_log(folder), *subject.source.notes],
+        "notes": list(dict.fromkeys([*_log(folder), *subject.source.notes])),
         "sections": sections(recipe, read_origins(folder.origins)),
         "bundle": folder.bundle.as_posix(),
         "use": snippet(about, folder.bundle.as_posix()),
@@ -116,9 +117,9 @@ def _finished(folder: RunFolder) -> datetime.datetime:
 
 
 def _log(folder: RunFolder) -> list[str]:
-    """What was told on the way, each once."""
+    """What was told on the way."""
     try:
         lines = folder.log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    return list(dict.fromkeys(line for line in lines if line.strip()))
+    return [line for line in lines if line.strip()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -149,7 +150,7 @@ def _class_examples(source: Source) -> Iterator[Example]:
     """The first picture that can be read of each class."""
     found: dict[int, Thumbnail] = {}
     wanted = min(_SHOWN, len(source.labels))
-    for sample in source.splits.get("train", ())[:_LOOKED_THROUGH]:
+    for sample in itertools.islice(source.splits.get("train", ()), _LOOKED_THROUGH):
         if len(found) == wanted:
             break
         ids = sample.target if isinstance(sample.target, tuple) else (sample.target,)
