@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import confusion_matrix
 from tests.tasks.published import mean_iou, reduced
 
 from lumora.errors import MetricError
@@ -192,3 +193,15 @@ def test_metrics__tell_of_how_many_pixels_each_class_was_said_and_meant():
     said, meant = metrics.said_and_meant()
     assert said.tolist() == logits.argmax(1)[counted].bincount(minlength=3).tolist()
     assert meant.tolist() == masks[counted].bincount(minlength=3).tolist()
+
+
+def test_confusion__is_scikit_learns():
+    torch.manual_seed(0)
+    masks, logits = torch.randint(0, 4, (3, 9, 7)), torch.randn(3, 4, 9, 7)
+    masks[0, :3] = 255
+    metrics = SegmentationMetrics(["sky", "sea", "sand", "ship"])
+    for part in (slice(0, 2), slice(2, 3)):
+        metrics.update(logits[part], masks[part])
+    counting = masks != 255
+    expected = confusion_matrix(masks[counting], logits.argmax(1)[counting])
+    assert metrics.confusion().tolist() == expected.tolist()
