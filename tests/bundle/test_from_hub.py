@@ -5,9 +5,10 @@ import pickle
 import pytest
 import torch
 from tests.bundle.making import logits
-from tests.hub_server import Client, FailedError, serving
+from tests.hub_server import TOKEN, Client, FailedError, serving
 
-from lumora.bundle import load, read_about
+import lumora
+from lumora.bundle import load, read_about, write
 
 REPOSITORY = "me/foxes"
 
@@ -83,3 +84,32 @@ def test_load__refuses_a_repository_that_is_no_bundle(hub, client, vit, tmp_path
         client.run(loaded_logits, REPOSITORY)
     with pytest.raises(FailedError, match=r"HubError.*no folder 'me/nothing' here and no such repository"):
         client.run(loaded_logits, "me/nothing")
+
+
+def said(where, **options):
+    """What `lumora.load` gives."""
+    return logits(lumora.load(where, device="cpu", **options).model, 32).tolist()
+
+
+def test_load__takes_a_revision_and_a_token(hub, client, vit, tmp_path):
+    folder, model, about = vit
+    old = hub.add("user/foxes", folder, private=True)
+    before = logits(model, 32)
+    with torch.no_grad():
+        next(p for p in model.parameters() if p.requires_grad).add_(1.0)
+    write(tmp_path / "newer", model, about)
+    hub.add("user/foxes", tmp_path / "newer", branch="draft")
+    with pytest.raises(FailedError, match=r"HubError.*if it is private, give a token"):
+        client.run(said, "user/foxes")
+    for options, expected in [({}, before), ({"revision": "draft"}, logits(model, 32)), ({"revision": old}, before)]:
+        found = client.run(said, "user/foxes", token=TOKEN, **options)
+        torch.testing.assert_close(torch.tensor(found), expected)
+    with pytest.raises(FailedError, match=r"HubError.*has no revision 'nothing'"):
+        client.run(said, "user/foxes", token=TOKEN, revision="nothing")
+
+
+def test_load__a_folder_has_no_revisions(vit):
+    folder, _, _ = vit
+    for read in (load, lumora.load, read_about):
+        with pytest.raises(lumora.LumoraError, match=r"is a folder here, which has no revision 'draft'; leave it out"):
+            read(folder, revision="draft")
