@@ -5,8 +5,8 @@
     python benchmarks/quality.py --out benchmarks/results/quality-cpu.md
 
 All arms begin with the embedded ImageNet base (EfficientNet-Lite0), see the same training pictures for the same number
-of epochs, and are judged on the same other pictures after the last epoch or the best one, as their recipe says. Lumora's
-arms are `lumora.finetune` with nothing set but data, size, epochs and seed. The guides' arms are the real PEFT and
+of epochs, and are judged on the same other pictures, by the best epoch. Lumora's arms are `lumora.finetune` with nothing
+set but data, size, epochs and seed. The guides' arms are the real PEFT and
 transformers' `Trainer` with the settings that PEFT's guides print (image classification: r=16, dropout 0.1, rate 5e-3,
 `RandomResizedCrop` and flips; semantic segmentation: r=32, rate 5e-4, biases, colour jitter), their adapters on the
 base's 1×1 convolutions as in the guide to timm's models; their batch is Lumora's, since 128 pictures would leave one or
@@ -32,10 +32,9 @@ from measuring import Say, machine, written
 from torch import Tensor, nn
 from torchvision import transforms as T
 
-import lumora
 from lumora.data import Source, open_source
 from lumora.models import load_base
-from lumora.training.comparing import METHODS
+from lumora.training.comparing import METHODS, learn
 
 Task = Literal["classification", "segmentation"]
 POINTWISE = r".*\.(conv_pw|conv_pwl)"
@@ -56,10 +55,22 @@ class Row:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def _scenes(task: Task, count: int, size: int) -> Callable[[Path], object]:
+def _scenes(task: Task, count: int, size: int, learnt: int) -> Callable[[Path], object]:
+    """Scenes, of which so many are learnt from, and enough are left to tell arms apart."""
     from lumora.data.scenes import write_scenes
 
-    return lambda folder: write_scenes(folder, count, size=(size, size), task=task)
+    def make(folder: Path) -> None:
+        write_scenes(folder, count, size=size, task=task)
+        train = sorted((folder / ("images/train" if task == "segmentation" else "train")).rglob("*.jpg"), key=_number)
+        for picture in train[learnt:]:
+            picture.unlink()
+            (folder / "masks/train" / f"{picture.stem}.png").unlink(missing_ok=True)
+
+    return make
+
+
+def _number(picture: Path) -> str:
+    return picture.stem
 
 
 def _digits(folder: Path) -> None:
@@ -75,9 +86,9 @@ def _digits(folder: Path) -> None:
 
 
 ROWS = {
-    "scenes": Row("scenes, classification", "classification", _scenes("classification", 480, 128), 8, 128),
+    "scenes": Row("scenes, classification", "classification", _scenes("classification", 2400, 128, 320), 8, 128),
     "digits": Row("digits", "classification", _digits, 4, 64, {"pictures.flip": 0.0}),
-    "masks": Row("scenes, segmentation", "segmentation", _scenes("segmentation", 240, 128), 12, 128),
+    "masks": Row("scenes, segmentation", "segmentation", _scenes("segmentation", 600, 128, 160), 12, 128),
 }
 
 
@@ -95,9 +106,9 @@ class Result:
 
 def ours(row: Row, data: Path, method: str, seed: int) -> Result:
     """`lumora.finetune` as it comes."""
-    settings = {"train.method": method, "train.epochs": row.epochs, "pictures.size": row.size, "train.seed": seed}
+    settings = {"train.epochs": row.epochs, "pictures.size": row.size, "train.seed": seed, **row.settings}
     with tempfile.TemporaryDirectory() as folder:
-        run = lumora.finetune(data, out=Path(folder) / "run", settings={**settings, **row.settings})
+        run = learn(data, Path(folder) / "run", method, settings).run
     return Result(run.scores[_main(row)], run.seconds, run.trained)
 
 
@@ -116,6 +127,7 @@ class WithLoss(nn.Module):
         self.model, self.segments = model, segments
 
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """Logits, and the guides' loss where there are labels."""
         logits = self.model(pixel_values)
         if self.segments and labels is not None:
             logits = nn.functional.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
@@ -130,7 +142,7 @@ class AsTheGuides(torch.utils.data.Dataset[dict[str, Tensor]]):
     def __init__(self, source: Source, split: str, row: Row, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         self.samples, self.segments = source.splits[split], row.task == "segmentation"
         size, train = row.size, split == "train"
-        flips = [] if row.settings.get("pictures.flip") == 0.0 else [T.RandomHorizontalFlip()]
+        flips: list[Any] = [] if row.settings.get("pictures.flip") == 0.0 else [T.RandomHorizontalFlip()]
         steps: list[Any] = [T.Resize((size, size))]
         if self.segments and train:
             steps = [T.ColorJitter(0.25, 0.25, 0.25, 0.1), *steps]
