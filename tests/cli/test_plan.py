@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -98,9 +99,22 @@ def test_plan__misuse_ends_with_2(lumora, data, arguments, words):
     assert words in told(ended)
 
 
-def test_plan__warns_where_room_does_not_suffice(lumora, data):
-    # Twelve pictures need no such room; what is needed is what counts.
+def test_plan__warns_of_what_is_needed_and_not_of_what_is_allowed(lumora, data):
     assert "warning" not in lumora("plan", data, "--no-probe", "--set", "run.cache=900TB", *QUICK).err
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="mounts a small disk")
+def test_plan__warns_where_the_disk_does_not_suffice(lumora, data, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small]).returncode:
+        pytest.skip("cannot mount a small disk")
+    try:
+        ended = lumora("plan", data, "--no-probe", "--full", "--set", f"run.out={small / 'run'}", *QUICK)
+    finally:
+        subprocess.run(["umount", small], check=True)
+    assert ended.code == 0
+    assert f"and 2.1 MB are free in {small / 'run'}. Name a folder on another disk (run.out)" in told(ended)
 
 
 @pytest.mark.slow

@@ -10,8 +10,6 @@ from lumora.training.planning.forecast import Memory
 from lumora.training.recipe import Recipe
 from lumora.training.schema.quantities import OFF
 
-_GB = 1e9
-
 
 def shortages(recipe: Recipe, machine: Machine, disk: Disk, memory: Memory | None) -> list[str]:
     """A sentence for everything that there is too little of."""
@@ -69,4 +67,4 @@ def _disk(recipe: Recipe, disk: Disk) -> Iterator[str]:
 
 
 def _size(count: int) -> str:
-    return f"{count / _GB:,.2f} GB"
+    return f"{count / 1e9:,.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
