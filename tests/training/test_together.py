@@ -47,7 +47,14 @@ def assert_close(one, other):
 
 @pytest.mark.parametrize(
     ("name", "in_parts"),
-    [("adapters", False), ("adapters", True), ("uneven", False), ("masks", True), ("everything", True)],
+    [
+        ("adapters", False),
+        ("adapters", True),
+        ("workers", False),
+        ("uneven", False),
+        ("masks", True),
+        ("everything", True),
+    ],
 )
 def test_together__two_processes_come_to_the_adapter_of_one(trained, name, in_parts):
     (first, heard), (second, heard_too) = trained(name)
@@ -73,7 +80,7 @@ def test_together__scores_are_those_of_one_process(trained, name):
         assert mine == pytest.approx(its, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", together.SHAPES)
+@pytest.mark.parametrize("name", [name for name in together.SHAPES if name != "workers"])  # they look elsewhere
 def test_together__every_picture_is_looked_at_by_one_of_them_once(trained, name):
     parts = [heard["looked_at"] for _, heard in trained(name)]
     _, alone = together.train(name)
@@ -109,3 +116,24 @@ def test_together__one_that_is_asked_to_stop_stops_both_after_the_same_step(trai
     whole = small_loop(chance=False)
     whole.run()
     assert_close(result(again), result(whole))
+
+
+def test_together__stopped_and_gone_on_with_come_to_the_same_bits(trained):
+    (gone_on_with, _), (whole, _) = trained("gone-on-with")[1], trained("whole")[0]
+    assert equal(gone_on_with, whole)
+
+
+def test_together__what_is_counted_and_looked_through_is_shared(trained):
+    (_, first), (_, second) = trained("shared")
+    assert first["counts"] == [2, 2, 2]  # one of each class is for validation
+    assert {name: first[name] for name in ("counts", "told", "left")} == {
+        name: second[name] for name in ("counts", "told", "left")
+    }
+    assert "'red/broken.png'" in first["told"][0]
+    assert len(first["left"]) == 9
+
+
+def test_together__what_is_decoded_is_kept_once(trained):
+    (_, first), (_, second) = trained("shared")
+    assert first["cache"] == second["cache"]
+    assert (first["others"], second["others"]) == (1, 0)

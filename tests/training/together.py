@@ -13,13 +13,22 @@ import torch
 import torch.multiprocessing as mp
 from safetensors.torch import save_file
 from tests.training.small import Drawn, result, small_loop
+from tests.training.tiny import save_pictures
 from torch import Tensor, nn
 
+from lumora.data import open_source
+from lumora.data.entries import Entry
+from lumora.training.choosing import resolve
+from lumora.training.class_weights import class_counts
 from lumora.training.course import Course
 from lumora.training.events import Listener
-from lumora.training.several import taking_part
+from lumora.training.recipe import Recipe, parse_asked
+from lumora.training.setup import prepare
+from lumora.training.several import device_here, taking_part
+from lumora.training.sifting import without_unreadable
 from lumora.training.stepping import Stepper
 from lumora.training.stopping import StopRequest
+from lumora.training.surveying import survey
 
 WORLD = 2
 
@@ -90,6 +99,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "adapters": {},
     "masks": {"masked": True},
     "uneven": {"batch_size": 5, "judged": 1},
+    "workers": {"workers": 1},
     "everything": {"adapted": False},
     "a step": {"adapted": False, "pictures": 4},
 }
@@ -132,6 +142,8 @@ def all_trainings(rank: int, folder: str) -> None:
             write(folder, f"{name}-{rank}", tensors, heard)
         out_of_memory_in_one(rank, folder, processes)
         asked_in_one(rank, folder, processes)
+        stopped_and_gone_on_with(rank, folder, processes)
+        work_that_is_shared(rank, folder, processes)
 
 
 def out_of_memory_in_one(rank: int, folder: str, processes: Any) -> None:
@@ -152,7 +164,47 @@ def asked_in_one(rank: int, folder: str, processes: Any) -> None:
     tensors, values = saved[-1]
     del values["progress"]["seconds"]
     heard_of = {"ending": ending.name, "steps": len(heard.losses), "saved": len(saved), "values": values}
-    write(folder, f"asked-{rank}", {name: tensor.clone() for name, tensor in tensors.items()}, heard_of)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    write(folder, f"asked-{rank}", tensors, heard_of)
+
+
+def stopped_and_gone_on_with(rank: int, folder: str, processes: Any) -> None:
+    """With all that is drawn by chance: one training as a whole, one in two parts."""
+    stop, saved = StopRequest(), []
+    small_loop(save=saved.append, listener=Heard(stop, 7), stop=stop, processes=processes).run()
+    for name, begun in (("gone-on-with", saved[-1]), ("whole", None)):
+        loop = small_loop(processes=processes)
+        if begun is not None:
+            loop.load(*begun)
+        loop.run()
+        write(folder, f"{name}-{rank}", result(loop), {})
+
+
+def work_that_is_shared(rank: int, folder: str, processes: Any) -> None:
+    """Counting, looking for what cannot be read, decoding: each picture in one of the processes."""
+    samples = save_pictures(Path(folder, f"pictures-{rank}"), 9) / "classes"
+    source = open_source(samples, near_duplicates_together=False)
+    (samples / "red" / "broken.png").write_bytes((samples / "red" / "0.png").read_bytes()[:200])
+    broken = open_source(samples, near_duplicates_together=False, validation=0.5)
+    told: list[str] = []
+    whole = without_unreadable(broken, told.append, processes)
+    given = {"base.name": "python:tests.training.tiny:sees", "pictures.size": 16, "train.batch_size": 2}
+    recipe = resolve(parse_asked(given), survey(source, Recipe().base, given["base.name"], device_here())).recipe
+    cache = prepare(recipe, source, device_here(), processes=processes).work.loader.pictures.cache
+    assert cache is not None
+    key = f"{rank:032x}"
+    cache.keep(key, Entry(torch.full((3, 4, 4), rank, dtype=torch.uint8), None, prepared=False))
+    processes.wait()
+    others = cache.read(f"{1 - rank:032x}")
+    heard_of = {
+        "counts": class_counts(source, "train", processes),
+        "told": told,
+        "left": [sample.key for samples in whole.splits.values() for sample in samples],
+        "others": None if others is None else int(others.picture[0, 0, 0]),
+        "cache": str(cache.folder),
+    }
+    processes.wait()
+    write(folder, f"shared-{rank}", {"nothing": torch.zeros(1)}, heard_of)
 
 
 def write(folder: str, name: str, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
