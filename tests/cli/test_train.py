@@ -95,7 +95,7 @@ def test_train__quiet_is_one_line(lumora, here):
     ended = lumora("train", "colours", *QUICK, "--quiet")
     assert ended.code == 0
     assert all(line.startswith("note: ") for line in ended.err.splitlines())
-    assert re.fullmatch(r"accuracy \d\.\d{4}: runs/colours/bundle \(\d+\.\d MB\)\n", ended.out)
+    assert re.fullmatch(r"accuracy \d\.\d{4}: runs/colours/bundle \(\d+\.\d [kM]B\)\n", ended.out)
 
 
 @pytest.mark.slow
