@@ -15,6 +15,7 @@ from lumora.errors import DataError, RecipeError, RunError
 from lumora.tasks import TASKS
 from lumora.tasks.views import evaluation_view
 from lumora.training import write_report
+from lumora.training.recipe import parse_asked, write_recipe
 from lumora.training.report import report_on
 from lumora.training.report.examining import examine
 from lumora.training.stopping import StopRequest
@@ -55,6 +56,30 @@ def test_write_report__replaces_an_old_one_and_needs_no_origins(tmp_path):
     text = write_report(folder.path, data, base).read_text(encoding="utf-8")
     assert "train.epochs" in text
     assert "asked for</td>" not in text
+
+
+def test_write_report__of_files_whose_names_are_no_text(tmp_path):
+    data = source("classification", NAMES, off=0.6)
+    data.splits["validation"][:] = [Misnamed(sample) for sample in data.splits["validation"]]
+    folder, base = made_run(tmp_path / "run", data)
+    text = write_report(folder.path, data, base).read_text(encoding="utf-8")
+    assert 'dir="auto">caf?-' in text
+
+
+class Misnamed:
+    """A sample whose file has a name that is no UTF-8, as Python reads such."""
+
+    def __init__(self, sample):
+        self.sample, self.target, self.picture, self.mask = sample, sample.target, sample.picture, sample.mask
+        self.path, self.key = None, f"caf\udce9-{sample.number}.png"
+
+
+def test_write_report__leads_with_the_score_that_decided(tmp_path):
+    data = source("classification", NAMES)
+    folder, base = made_run(tmp_path / "run", data)
+    write_recipe(parse_asked({"train.best_by": "macro_f1"}), folder.recipe)
+    text = write_report(folder.path, data, base).read_text(encoding="utf-8")
+    assert "Macro F1 on 40 pictures for validation" in text
 
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel", "segmentation"])

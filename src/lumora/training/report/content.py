@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def content_of(subject: Subject) -> dict[str, Any]:
     if subject.validation is not None:
         found = examine(subject.model, subject.task, subject.validation, precision=subject.precision)
     folder, about, recipe = subject.folder, subject.about, subject.recipe
-    main = found.main if found else ""
+    main = (recipe.train.best_by or found.main) if found else ""
     return {
         "heading": _heading(subject),
         "about": about,
@@ -100,15 +101,9 @@ def _model(subject: Subject) -> dict[str, int]:
 
 def _trained_in(path: Path) -> int:
     """How many trained numbers a file of tensors holds; only its head is read."""
-    count = 0
     with safetensors.safe_open(path, "pt") as file:
-        for name in file.keys():  # noqa: SIM118 - it is no mapping
-            if not name.endswith(_GATHERED):
-                numbers = 1
-                for side in file.get_slice(name).get_shape():
-                    numbers *= side
-                count += numbers
-    return count
+        trained = [name for name in file.keys() if not name.endswith(_GATHERED)]  # noqa: SIM118 - it is no mapping
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in trained)
 
 
 def _finished(folder: RunFolder) -> datetime.datetime:

@@ -59,4 +59,5 @@ def _not_written(folder: RunFolder, why: str) -> str:
 
 
 def _write(subject: Subject) -> None:
-    write_file(subject.folder.report, render(content_of(subject)).encode())
+    # Names of files need not be text; what is none becomes a question mark.
+    write_file(subject.folder.report, render(content_of(subject)).encode(errors="replace"))
