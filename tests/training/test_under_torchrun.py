@@ -36,6 +36,10 @@ QUICK = {
     "lora.dropout": 0,
     "lora.targets": ["stem", "mix"],
     "data.near_duplicates_together": False,
+    "train.head_first": 2,
+    "train.ema": 0.9,
+    "loss.class_weights": "balanced",
+    "run.workers": 1,
     "run.checkpoint_every": 0.001,
 }
 
