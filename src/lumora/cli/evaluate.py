@@ -194,12 +194,13 @@ def _show(values: dict[str, Any]) -> None:
         }
     )
     scores, recorded = values["scores"], values["recorded"]
-    head = ["score", "here", "in the bundle"] if recorded else ["score", "here"]
+    head = ["score", "here", "in training"] if recorded else ["score", "here"]
     rows = [[n, output.number(v), output.number(recorded.get(n))][: len(head)] for n, v in scores.items()]
     output.table(head, rows, numbers=head[1:])
     _show_classes(values)
     _show_worst(values["worst"])
     if "out" in values:
+        typer.echo()
         output.facts({"written to": values["out"]})
 
 
