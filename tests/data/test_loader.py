@@ -19,7 +19,7 @@ from lumora.data.transforms import (
     segmentation_eval,
     segmentation_train,
 )
-from lumora.errors import DataError
+from lumora.errors import DataError, UnreadableError
 
 STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TRAIN = classification_train(24, *STATISTICS)
@@ -185,6 +185,15 @@ def test_loader__with_masks_of_segmentation_training_is_the_same_for_workers(tmp
 def test_loader__says_what_is_wrong(samples, use, says):
     with pytest.raises(DataError, match=says):
         use(Pictures(samples, TRAIN))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loader__tells_what_is_wrong_with_a_file_alike_with_and_without_workers(tmp_path, samples, workers):
+    samples[2].path.write_bytes(b"no picture")
+    with pytest.raises(UnreadableError) as caught:
+        list(Loader(Pictures(samples, TRAIN), 4, workers=workers))
+    assert "Traceback" not in str(caught.value)
+    assert str(samples[2].path) in str(caught.value)
 
 
 def test_loader__refuses_to_be_iterated_twice_at_once(samples):

@@ -37,7 +37,7 @@ def moments(training, drawn):
         "cache": f"{training.cache}/pixels/",
     }
     saving = [("checkpoints", Moment(inside["checkpoints"], drawn.randint(1, 50))) for _ in range(5)]
-    keeping = [("cache", Moment(inside["cache"], drawn.randint(1, 20))) for _ in range(3)]
+    keeping = [("cache", Moment(inside["cache"], drawn.randint(1, 9))) for _ in range(3)]
     early = saving + keeping
     drawn.shuffle(early)
     anywhere = [("anywhere", Moment(seconds=drawn.uniform(0.0, 2.5))) for _ in range(8)]

@@ -141,3 +141,17 @@ def test_stepper__in_half_precision_learns_the_same_thing_roughly(precision):
     assert other.loss == pytest.approx(one.loss, rel=0.02)
     assert other.gradient_norm == pytest.approx(one.gradient_norm, rel=0.1)
     assert all(p.dtype == torch.float32 for p in half.optimizer.parameters.values())
+
+
+def test_stepper__in_fp16_lowers_a_scaling_that_is_too_large_and_says_that_it_was_that():
+    one = stepper(precision="fp16")
+    one.loss = lambda outputs, targets: 300 * nn.functional.cross_entropy(outputs, targets)
+    before = {name: p.detach().clone() for name, p in one.optimizer.parameters.items()}
+    steps = [one.step(batch(), 0, 1.0)]
+    assert (steps[0].changed, steps[0].overflowed) == (False, True)
+    assert all(torch.equal(p, before[name]) for name, p in one.optimizer.parameters.items())
+    while not steps[-1].changed:
+        steps.append(one.step(batch(), 0, 1.0))
+        assert len(steps) < 17
+    assert not steps[-1].overflowed
+    assert one.state()["scaler"]["scale"] == 2.0 ** (16 - (len(steps) - 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypedDict, cast
 
 import torch
@@ -110,7 +110,7 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         self.pictures.set_epoch(self.epoch)
         epoch, first = self.epoch, self._order.start
-        for number, batch in enumerate(self._batches, first):
+        for number, batch in enumerate(_told_plainly(self._batches), first):
             if self.epoch != epoch or self._order.start != number:
                 raise DataError("A loader was moved, or iterated again, while it was being iterated; make two of them.")
             self._order.start = number + 1
@@ -180,6 +180,17 @@ def ready(pictures: Pictures, batch: Batch, device: torch.device) -> Batch:
         return pictures.finished(batch)
     items = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
     return together([pictures.finished(item) for item in items])
+
+
+def _told_plainly(batches: Iterable[Item]) -> Iterator[Item]:
+    """The same; what is wrong with data is told without the traceback that torch puts into a worker's message."""
+    try:
+        yield from batches
+    except DataError as error:
+        _, from_worker, text = str(error).rpartition(f".{type(error).__name__}: ")
+        if not from_worker:
+            raise
+        raise type(error)(text.strip()) from error
 
 
 def together(items: list[Item]) -> Batch:
