@@ -212,7 +212,7 @@ def _all_of_us() -> Processes:
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing and not dist.is_initialized():
         raise TrainingError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(missing)} is not set: this process cannot find "
+            f"WORLD_SIZE is set, to {os.environ['WORLD_SIZE']}, but not {', '.join(missing)}: this process cannot find "
             "the others. Start them with torchrun; or unset WORLD_SIZE to train in one process."
         )
     return _begun()
