@@ -133,6 +133,6 @@ def _free_memory() -> int:
 
 def free_disk(folder: Path) -> int:
     """Free bytes where a folder is or would be."""
-    while not folder.exists():
+    while not os.access(folder, os.F_OK):  # nor what this user cannot reach
         folder = folder.parent
     return shutil.disk_usage(folder).free
