@@ -72,6 +72,7 @@ def _train(training: Training, moment: Moment | None, begun: Event) -> None:
 
     from lumora.training import finetune, resume
 
+    multiprocessing.set_start_method("fork", force=True)  # for its workers, as in other programs
     torch.set_num_threads(1)
     os.environ["LUMORA_CACHE"] = str(training.cache)
     if moment is not None and moment.inside:
