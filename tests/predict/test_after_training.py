@@ -16,6 +16,9 @@ def test_evaluate__scores_what_the_training_said(task, tmp_path):
     source = open_source(tmp_path / "scenes")
     run = lumora.finetune(source, out=tmp_path / "run", settings=QUICK)
     predictor = lumora.load(run.bundle, device="cpu")
-    scores = predictor.evaluate(source, split="validation", batch_size=3)
-    assert dict(scores) == pytest.approx(dict(run.scores), abs=2e-3)
+    scores = predictor.evaluate(source, split="validation")
+    assert dict(scores) == pytest.approx(dict(run.scores), abs=1e-6)
+    assert dict(scores) == pytest.approx(predictor.about.metrics, abs=1e-6)
+    others = predictor.evaluate(source, split="validation", batch_size=3)  # which rounds otherwise
+    assert dict(others) == pytest.approx(dict(run.scores), abs=2e-3)
     assert len(predictor.predict(list(source.splits["validation"]))) == len(source.splits["validation"])
