@@ -16,6 +16,7 @@ from tests.training.tiny import save_pictures
 import lumora
 from lumora.bundle import load
 from lumora.errors import DataError, RecipeError, RunError
+from lumora.models import load_base
 from lumora.training import finetune, resume
 from lumora.training.events import Listener
 from lumora.training.loop import Ending
@@ -161,3 +162,16 @@ def test_finetune__leaves_out_what_cannot_be_read_and_says_so(folders, tmp_path)
     [note] = [text for text in run.notes if "cannot be read" in text]
     assert "'red/broken.png'" in note
     assert note in (run.folder / "log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_finetune__from_scratch_begins_without_what_the_base_knows(folders, tmp_path):
+    settings = {"train.method": "scratch", "train.epochs": 1, "train.batch_size": 4, "pictures.size": 32}
+    run = finetune(folders / "classes", out=tmp_path / "run", settings=settings)
+    loaded = load(run.bundle)
+    assert loaded.about.method == "full"
+    known = load_base().module.state_dict()
+    for name, value in loaded.model.state_dict().items():
+        if "conv" in name and name.endswith("weight"):
+            alike = torch.corrcoef(torch.stack([value.flatten(), known[name].flatten()]))[0, 1]
+            assert alike.abs() < 0.5, name
