@@ -205,6 +205,19 @@ def test_memory__that_does_not_suffice_makes_smaller_parts_of_the_same_batch(pic
     assert_same(weights_of(small.folder), weights_of(done.folder))
 
 
+def test_memory__that_does_not_suffice_in_evaluation_changes_no_score(pictures, tmp_path):
+    failed = []
+
+    def narrow(model, shown):
+        if not model.training and len(shown) > 2:
+            failed.append(len(shown))
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    done = run(pictures, tmp_path / "run", watched(narrow))
+    assert set(failed) == {3}
+    assert done.scores == run(pictures, tmp_path / "whole", sees()).scores
+
+
 @pytest.mark.slow
 def test_memory__of_a_process_that_may_not_have_more(pictures, tmp_path):
     def work():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lumora.data.sample import TaskName
 from lumora.tasks.base import Task, logits_of
+from lumora.tasks.memory import is_about_memory
 from lumora.tasks.metrics.base import Metrics
 from lumora.tasks.selftest import self_test
 
@@ -68,8 +69,7 @@ def evaluate(
     done = 0
     try:
         for batch in batches:
-            with precision():
-                logits = logits_of(model(batch["pixel_values"]))
+            logits = _logits(model, batch["pixel_values"], precision)
             metrics.update(logits, batch["labels"])
             beside(logits, batch["labels"])
             done += len(batch["labels"])
@@ -78,3 +78,15 @@ def evaluate(
         for module, training in modes.items():
             module.training = training
     return metrics
+
+
+def _logits(model: nn.Module, pictures: Tensor, precision: Callable[[], AbstractContextManager[Any]]) -> Tensor:
+    """Of a batch; where memory does not suffice for all of its pictures at once, of its halves one after the other."""
+    try:
+        with precision():
+            return logits_of(model(pictures))
+    except RuntimeError as error:
+        if len(pictures) < 2 or not is_about_memory(error):
+            raise
+    # Not in the block above: its error holds on to what was computed.
+    return torch.cat([_logits(model, half, precision) for half in pictures.tensor_split(2)])

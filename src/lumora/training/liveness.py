@@ -7,8 +7,8 @@ from collections.abc import Callable
 from lumora.data.labels import listed
 from lumora.errors import TrainingError
 from lumora.lora import PeftModel
+from lumora.tasks.memory import is_about_memory
 from lumora.training.setup import Prepared
-from lumora.training.stepping import is_about_memory
 
 
 def prove_adapters(prepared: Prepared, told: Callable[[str], None]) -> None:

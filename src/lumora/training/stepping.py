@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lumora.data.transforms import generator_for
 from lumora.errors import TrainingError
+from lumora.tasks.memory import is_about_memory
 from lumora.training.gradients import mean_over_processes
 from lumora.training.optimizing import Optimizer
 from lumora.training.processes import Alone, Processes
@@ -145,8 +146,3 @@ def _parts(batch: dict[str, Any], size: int | None) -> Iterator[tuple[dict[str, 
     for start in range(0, count, size):
         part = {name: values[start : start + size] for name, values in batch.items()}
         yield part, len(part["labels"]) / count
-
-
-def is_about_memory(error: BaseException) -> bool:
-    """Whether memory did not suffice, on an accelerator or on the CPU, whose allocator has no error of its own."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
