@@ -138,6 +138,7 @@ def test_snippets__are_what_one_would_type(task, about):
     assert 'PeftModel.from_pretrained(base, "me/foxes")' in blocks[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vit", "segformer", "embedded-multilabel"])
 def test_snippets__run(kind, tmp_path, monkeypatch, capsys):
     base, side = base_of(kind, tmp_path / "base")

@@ -35,7 +35,7 @@ def check_comes_back(folder, model, about, **options):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("method", ["lora", "head", "full"])
+@pytest.mark.parametrize("method", ["lora", *(pytest.param(name, marks=pytest.mark.slow) for name in ("head", "full"))])
 def test_bundle__comes_back(kind, method, tmp_path):
     base, side = base_of(kind, tmp_path / "base")
     about = about_of(base, side, method)

@@ -12,6 +12,8 @@ from lumora.bundle.card import PLACE
 from lumora.bundle.merged_card import merged_card
 from lumora.bundle.merging import merge
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", ["vit", "segformer", "timm", "embedded-multilabel", "embedded-light"])
 def test_code__runs(kind, tmp_path, monkeypatch, capsys):

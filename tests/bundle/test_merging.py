@@ -26,6 +26,8 @@ from lumora.bundle.timm_config import timm_values
 from lumora.errors import BundleError
 from lumora.models import Preprocessing, load_base
 
+pytestmark = pytest.mark.slow
+
 METHODS = ["lora", "head", "full"]
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 

@@ -35,6 +35,7 @@ def test_verify__is_a_command(vit):
     assert b"The outputs differ: 1 of 6 logits" in ended.stdout
 
 
+@pytest.mark.slow
 def test_verify__tells_what_differs(vit):
     folder, _, _ = vit
     tensors = safetensors.torch.load_file(folder / "adapter_model.safetensors")

@@ -10,6 +10,8 @@ from lumora.bundle import write, written_and_verified
 from lumora.models import load_base
 from lumora.ops import accelerate
 
+pytestmark = pytest.mark.slow
+
 KINDS = ["embedded", "embedded-light", "embedded-multilabel", "vit", "vit-light", "segformer", "timm", "timm-light"]
 
 

@@ -145,6 +145,7 @@ def test_evaluate__masks(lumora, segmenter, masks, tmp_path):
             assert image.width >= 3 * width  # the picture, what was meant, what was said
 
 
+@pytest.mark.slow
 def test_evaluate__gives_the_scores_that_the_training_recorded(lumora, tmp_path):
     """In a process of its own, on the split that the training drew."""
     from lumora.data.scenes import write_scenes

@@ -17,6 +17,8 @@ from lumora.bundle import load, write
 from lumora.data.durable import check_folder
 from lumora.models import load_base
 
+pytestmark = pytest.mark.slow
+
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 

@@ -54,6 +54,7 @@ def test_task__of_other_data_is_refused(lumora, tmp_path):
     assert "which gives classification and not segmentation" in ended.err
 
 
+@pytest.mark.slow
 def test_bundle__as_a_program_ends_with_1_and_no_traceback(tmp_path):
     bundle_of("vit", tmp_path)
     damaged_file(tmp_path)

@@ -47,6 +47,7 @@ def same(one, other):
     return first.keys() == second.keys() and all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
+@pytest.mark.slow
 def test_train__tells_what_it_chose_and_what_it_came_to(lumora, here):
     ended = lumora("train", "colours", *QUICK)
     assert ended.code == 0, ended.err

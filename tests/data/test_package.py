@@ -22,6 +22,7 @@ def test_labels__can_be_made_without_torch():
     assert printed(code) == "150 False"
 
 
+@pytest.mark.slow
 def test_names__come_each_without_the_others():
     code = """
 import sys

@@ -55,9 +55,16 @@ def blocks(text):
 
 
 RUNNABLE = [page for page in PAGES if any(True for _ in blocks(page.read_text(encoding="utf-8")))]
+TRAINS = re.compile(r"\b(finetune|lumora\.training)\b")
+"""What pages that train a real base have in their blocks: seconds for each."""
 
 
-@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: str(page.relative_to(ROOT)))
+def case(page):
+    trains = any(TRAINS.search(block.code) for block in blocks(page.read_text(encoding="utf-8")))
+    return pytest.param(page, id=str(page.relative_to(ROOT)), marks=[pytest.mark.slow] if trains else [])
+
+
+@pytest.mark.parametrize("page", map(case, RUNNABLE))
 def test_page__runs_and_prints_what_it_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -32,7 +32,10 @@ import lumora
 from lumora.data import Labels
 from lumora.data.known_labels import ade20k
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*adapters are larger")  # than the layers of models as small as these
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*adapters are larger"),  # than the layers of models as small as these
+]
 ROOT = Path(__file__).parents[2]
 DISHES = ("dark soup", "red curry", "white rice")
 CLASSES = ("sky", "ground", "house")

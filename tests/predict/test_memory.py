@@ -12,6 +12,8 @@ from tests.predict.making import tensor
 from lumora.predict.evaluating import measure
 from lumora.tasks.worst import Judged
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Drawn:

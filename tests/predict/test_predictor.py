@@ -194,6 +194,7 @@ def test_stream__holds_three_batches_at_most(classifier):
     stream.close()
 
 
+@pytest.mark.slow
 def test_stream__lets_pictures_go(classifier):
     frames = (np.full((16, 16, 3), i, np.uint8) for i in range(60))
     held = []

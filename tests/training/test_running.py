@@ -46,9 +46,13 @@ def weights(run):
     ("kind", "method"),
     [
         ("classes", "lora"),
-        ("masked", "full"),
-        *[pytest.param(*case, marks=pytest.mark.slow) for case in (("masked", "lora"), ("classes", "full"))],
-        *[pytest.param(*case, marks=pytest.mark.slow) for case in (("masked", "head"), ("classes", "head"))],
+        *[
+            pytest.param(kind, method, marks=pytest.mark.slow)
+            for kind, method in (
+                ("masked", "lora"),
+                *((kind, method) for kind in ("classes", "masked") for method in ("full", "head")),
+            )
+        ],
     ],
 )
 def test_finetune__gives_a_bundle_that_a_fresh_process_can_use(folders, tmp_path, kind, method):
@@ -90,6 +94,7 @@ class KilledAt(Listener):
             os.kill(os.getpid(), self.number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_finetune__asked_to_stop_saves_and_resumes_to_the_same_adapter(folders, tmp_path, number):
     stopped = finetune(folders / "classes", out=tmp_path / "run", settings=QUICK, listeners=[KilledAt(2, number)])
@@ -141,6 +146,7 @@ class Heard(Listener):
         self.epochs.append(event)
 
 
+@pytest.mark.slow
 def test_finetune__trains_the_head_first_on_what_the_base_sees(folders, tmp_path):
     fresh, trained = Heard(), Heard()
     settings = {**QUICK, "train.epochs": 1, "train.rate": 1e-9, "train.head_rate": 0.01}
@@ -154,6 +160,7 @@ def test_finetune__trains_the_head_first_on_what_the_base_sees(folders, tmp_path
     assert drawn.height >= 3 * 256
 
 
+@pytest.mark.slow
 def test_finetune__leaves_out_what_cannot_be_read_and_says_so(folders, tmp_path):
     shutil.copytree(folders / "classes", tmp_path / "data")
     (tmp_path / "data" / "red" / "broken.png").write_bytes((tmp_path / "data" / "red" / "0.png").read_bytes()[:200])

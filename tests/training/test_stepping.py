@@ -84,6 +84,7 @@ def test_stepper__other_errors_are_not_about_memory():
         stepper().step({**batch(), "pixel_values": torch.zeros(6, 4, 8, 8)}, 0, 1.0)
 
 
+@pytest.mark.slow
 def test_stepper__survives_a_process_that_may_not_have_more_memory():
     code = """
     import resource, torch

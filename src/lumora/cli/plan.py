@@ -190,7 +190,7 @@ def _duration(seconds: float) -> str:
     """A length of time for people.
 
     >>> _duration(48.2), _duration(130), _duration(4000)
-    ('48 s', '2 min 10 s', '1 h 07 min')
+    ('48 s', '2 min 10 s', '1 h 06 min')
     """
     minutes, rest = divmod(round(seconds), 60)
     if not minutes:

