@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import resource
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 import torch
-from tests.processes import in_a_process
 from tests.training.tiny import assert_same, sees, settings, watched, weights_of
 from torch import nn
 
@@ -218,15 +219,18 @@ def test_memory__that_does_not_suffice_in_evaluation_changes_no_score(pictures, 
     assert done.scores == run(pictures, tmp_path / "whole", sees()).scores
 
 
+def with_little_memory(pictures, folder):
+    os.environ["LUMORA_CACHE"] = str(folder / "cache")
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: SIM115, PTH123
+    resource.setrlimit(resource.RLIMIT_AS, (used + 250 * 2**20, resource.RLIM_INFINITY))
+    asked = {"pictures__size": 512, "train__batch_size": 12, "train__micro_batch": 12, "run__cache": "off"}
+    done = run(pictures, folder / "run", sees(), **asked)
+    return str((done.ending.name, [note for note in done.notes if "memory" in note]))
+
+
 @pytest.mark.slow
 def test_memory__of_a_process_that_may_not_have_more(pictures, tmp_path):
-    def work():
-        os.environ["LUMORA_CACHE"] = str(tmp_path / "cache")
-        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: SIM115, PTH123
-        resource.setrlimit(resource.RLIMIT_AS, (used + 250 * 2**20, resource.RLIM_INFINITY))
-        asked = {"pictures__size": 512, "train__batch_size": 12, "train__micro_batch": 12, "run__cache": "off"}
-        done = run(pictures, tmp_path / "run", sees(), **asked)
-        return done.ending.name, [note for note in done.notes if "memory" in note]
-
-    answer = in_a_process(work)
+    # Not forked from here, where gradients may have been computed: torch would refuse to compute more of them.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        answer = fresh.submit(with_little_memory, pictures, tmp_path).result()
     assert answer.startswith("('COMPLETE', ['Not enough memory for 12 pictures at a time; going on with 6"), answer
