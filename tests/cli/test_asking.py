@@ -3,7 +3,8 @@
 import pytest
 import typer
 
-from lumora.cli.asking import labels, method, recipe_of
+from lumora.cli.asking import method, recipe_of
+from lumora.cli.data_options import labels_of
 from lumora.training import parse_asked, read_recipe, write_recipe
 from lumora.training.recipe import asked_of
 
@@ -54,4 +55,4 @@ def test_method__and_labels():
     assert (method(False, False), method(True, False), method(False, True)) == (None, "full", "head")
     with pytest.raises(typer.BadParameter):
         method(True, True)
-    assert (labels(None), labels("voc"), labels("a, b")) == (None, "voc", ["a", "b"])
+    assert (labels_of(None), labels_of("voc"), labels_of("a, b")) == (None, "voc", ["a", "b"])

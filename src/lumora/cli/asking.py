@@ -54,18 +54,6 @@ Track = Annotated[
     list[str] | None,
     typer.Option("--track", metavar="NAME", help="tensorboard, wandb, trackio or mlflow; may be repeated."),
 ]
-Layout = Annotated[
-    str | None,
-    typer.Option("--layout", metavar="NAME", help="How the data lie, if they look like several layouts."),
-]
-LabelNames = Annotated[
-    str | None,
-    typer.Option(
-        "--labels",
-        metavar="FILE|NAMES",
-        help="A file that lists the labels, voc, ade20k, or names with commas between them.",
-    ),
-]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Another seed, another training.")]
 
 
@@ -112,11 +100,6 @@ def method(full: bool, head_only: bool) -> str | None:
     if full and head_only:
         raise typer.BadParameter("--full trains everything and --head-only the head alone; give one of them.")
     return "full" if full else "head" if head_only else None
-
-
-def labels(text: str | None) -> list[str] | str | None:
-    """Names where there are commas between them, else the name of a list."""
-    return [name.strip() for name in text.split(",")] if text and "," in text else text
 
 
 @contextmanager

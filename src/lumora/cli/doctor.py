@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lumora.cli import output
+from lumora.cli import data_options, options, output
 from lumora.errors import DataError, OutputError
 
 if TYPE_CHECKING:
@@ -41,45 +41,6 @@ Task = Annotated[
     Literal["classification", "multilabel", "segmentation"] | None,
     typer.Option("--task", help="What the data are for, if they leave a choice.", show_default=False),
 ]
-Layout = Annotated[
-    str | None,
-    typer.Option("--layout", metavar="NAME", help="How the data lie, if they look like several layouts."),
-]
-LabelNames = Annotated[
-    str | None,
-    typer.Option(
-        "--labels",
-        metavar="FILE|NAMES",
-        help="A file that lists the labels, voc, ade20k, or names with commas between them.",
-    ),
-]
-Ignore = Annotated[
-    list[int] | None,
-    typer.Option(
-        "--ignore", metavar="N", help="A number in masks that counts nowhere, 255 if not said; may be repeated."
-    ),
-]
-Reduce = Annotated[
-    bool | None,
-    typer.Option(
-        "--reduce-labels/--no-reduce-labels", help="Whether 0 in masks counts nowhere and 1 is the first class."
-    ),
-]
-Columns = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--column",
-        metavar="ROLE=NAME",
-        help="Which column of a table is the picture, label, mask or split; may be repeated.",
-    ),
-]
-Subset = Annotated[
-    str | None, typer.Option("--subset", metavar="NAME", help="The subset of a dataset on the Hub.", show_default=False)
-]
-MaxPixels = Annotated[
-    int | None,
-    typer.Option("--max-pixels", metavar="N", min=1, help="Larger pictures are not decoded; 80,000,000 if not said."),
-]
 Threads = Annotated[
     int | None, typer.Option("--threads", metavar="N", min=1, help="How many to read with.", show_default=False)
 ]
@@ -89,13 +50,13 @@ def command(
     data: Data,
     fix: Fix = None,
     task: Task = None,
-    layout: Layout = None,
-    labels: LabelNames = None,
-    ignore: Ignore = None,
-    reduce_labels: Reduce = None,
-    column: Columns = None,
-    subset: Subset = None,
-    max_pixels: MaxPixels = None,
+    layout: data_options.Layout = None,
+    labels: data_options.LabelNames = None,
+    ignore: data_options.Ignore = None,
+    reduce_labels: data_options.Reduce = None,
+    column: data_options.Columns = None,
+    subset: data_options.Subset = None,
+    max_pixels: options.MaxPixels = None,
     threads: Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Write JSON with every file, for machines.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
@@ -110,7 +71,7 @@ def command(
     from lumora.data.doctor import examine, repair
     from lumora.data.doctor.repair import check_place
 
-    columns = columns_of(column or ())
+    columns = data_options.columns_of(column or ())
     repaired: Repair | None = None
     try:
         if fix is not None:
@@ -120,7 +81,7 @@ def command(
                 data,
                 task=task,
                 layout=layout,
-                labels=labels_of(labels),
+                labels=data_options.labels_of(labels),
                 ignore=ignore or 255,
                 reduce_labels=reduce_labels,
                 columns=columns,
@@ -146,23 +107,6 @@ def command(
             _show_repair(repaired)
     if (repaired.after if repaired else report).failed:
         raise typer.Exit(1)
-
-
-def labels_of(text: str | None) -> list[str] | str | None:
-    """Names where there are commas between them, else the name of a list."""
-    return [name.strip() for name in text.split(",")] if text and "," in text else text
-
-
-def columns_of(said: Sequence[str]) -> dict[str, str | list[str]]:
-    """The columns by what they hold; a role that is named again has several."""
-    columns: dict[str, str | list[str]] = {}
-    for each in said:
-        role, equals, name = each.partition("=")
-        if not (role and equals and name):
-            raise typer.BadParameter(f"{each!r} is not ROLE=NAME, such as label=species.", param_hint="--column")
-        before = columns.get(role)
-        columns[role] = name if before is None else [*([before] if isinstance(before, str) else before), name]
-    return columns
 
 
 @contextmanager

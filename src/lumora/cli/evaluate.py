@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lumora.cli import doctor, options, output, places
+from lumora.cli import data_options, options, output, places
 
 if TYPE_CHECKING:
     from lumora.bundle import About
@@ -56,11 +56,11 @@ def command(
     skip_bad: SkipBad = False,
     leave_out_unknown: LeaveOut = False,
     labels: LabelNames = None,
-    layout: doctor.Layout = None,
-    ignore: doctor.Ignore = None,
-    reduce_labels: doctor.Reduce = None,
-    column: doctor.Columns = None,
-    subset: doctor.Subset = None,
+    layout: data_options.Layout = None,
+    ignore: data_options.Ignore = None,
+    reduce_labels: data_options.Reduce = None,
+    column: data_options.Columns = None,
+    subset: data_options.Subset = None,
     batch_size: options.BatchSize = None,
     device: options.Device = None,
     base: options.Base = None,
@@ -74,7 +74,7 @@ def command(
 
     Classes are matched by their names. The metrics prove themselves first.
     """
-    names, columns = doctor.labels_of(labels), doctor.columns_of(column or ())
+    names, columns = data_options.labels_of(labels), data_options.columns_of(column or ())
     _check_there(data)
     if out is not None:
         _check_place(out, data)

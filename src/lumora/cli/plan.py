@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lumora.cli import asking, output
+from lumora.cli import asking, data_options, output
 from lumora.cli.help_all import HelpAll
 from lumora.errors import TrainingError
 
@@ -29,8 +29,8 @@ def command(
     head_only: asking.HeadOnly = False,
     settings: asking.Settings = None,
     skip_bad: asking.SkipBad = False,
-    layout: asking.Layout = None,
-    labels: asking.LabelNames = None,
+    layout: data_options.Layout = None,
+    labels: data_options.LabelNames = None,
     seed: asking.Seed = None,
     no_probe: NoProbe = False,
     json: Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")] = False,
@@ -48,7 +48,7 @@ def command(
         "data.task": task,
         "data.skip_bad": skip_bad or None,
         "data.layout": layout,
-        "data.labels": asking.labels(labels),
+        "data.labels": data_options.labels_of(labels),
         "train.method": asking.method(full, head_only),
         "train.epochs": epochs,
         "train.seed": seed,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lumora.cli import asking, options, showing
+from lumora.cli import asking, data_options, options, showing
 from lumora.cli.help_all import HelpAll, ShortHelp
 from lumora.errors import RunError
 
@@ -34,8 +34,8 @@ def command(
     head_only: asking.HeadOnly = False,
     setting: asking.Settings = None,
     skip_bad: asking.SkipBad = False,
-    layout: asking.Layout = None,
-    labels: asking.LabelNames = None,
+    layout: data_options.Layout = None,
+    labels: data_options.LabelNames = None,
     seed: asking.Seed = None,
     track: asking.Track = None,
     quiet: options.Quiet = False,
@@ -49,7 +49,7 @@ def command(
         "data.task": task,
         "data.skip_bad": skip_bad or None,
         "data.layout": layout,
-        "data.labels": asking.labels(labels),
+        "data.labels": data_options.labels_of(labels),
         "train.method": asking.method(full, head_only),
         "train.epochs": epochs,
         "train.max_time": max_time,

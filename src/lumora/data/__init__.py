@@ -6,8 +6,9 @@ Importing this package imports nothing else: each name below is fetched when it 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from lumora import lazy
 
 if TYPE_CHECKING:
     from lumora.data.cache import Cache as Cache
@@ -50,14 +51,4 @@ _HOMES = {
 
 __all__ = [*_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'lumora.data' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"lumora.data.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy.names(__name__, _HOMES)
