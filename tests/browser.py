@@ -45,7 +45,8 @@ class Browser:
         """Errors and warnings of the console, and uncaught exceptions."""
         self.requests: list[str] = []
         """The addresses of everything that was asked for, of files, of the network and of the page itself."""
-        self._home = tempfile.TemporaryDirectory(prefix="lumora-browser-")
+        # The browser's own processes end a little later than it does, and may still write there.
+        self._home = tempfile.TemporaryDirectory(prefix="lumora-browser-", ignore_cleanup_errors=True)
         self._process, self._to, self._from = _started(Path(self._home.name))
         self._number, self._rest, self._session = 0, b"", None
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
