@@ -220,7 +220,7 @@ def test_memory__that_does_not_suffice_in_evaluation_changes_no_score(pictures, 
 
 
 class Confined:
-    """Lets a process have one GiB more than it has when its first step begins, and takes much of it for each picture."""
+    """Lets a process have one GiB more than when its first step begins, and takes much of it for each picture."""
 
     def __init__(self):
         self.begun = False
