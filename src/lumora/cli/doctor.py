@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -67,46 +67,61 @@ def command(
 
     Ends with 1 if there are errors; with --fix, if the copy has any.
     """
+    opening = {
+        "task": task,
+        "layout": layout,
+        "labels": data_options.labels_of(labels),
+        "ignore": ignore or 255,
+        "reduce_labels": reduce_labels,
+        "columns": data_options.columns_of(column or ()),
+        "subset": subset,
+    }
+    with _misuses(data):
+        report, repaired = _done(data, fix, opening, max_pixels, threads)
+    _tell(report, repaired, json=json)
+    if (repaired.after if repaired else report).failed:
+        raise typer.Exit(1)
+
+
+def _done(
+    data: str, fix: Path | None, opening: dict[str, Any], max_pixels: int | None, threads: int | None
+) -> tuple[Report, Repair | None]:
+    """What is wrong, and the repaired copy if one is wanted."""
     from lumora.data import Limits
     from lumora.data.doctor import examine, repair
     from lumora.data.doctor.repair import check_place
 
-    columns = data_options.columns_of(column or ())
-    repaired: Repair | None = None
+    if fix is not None:
+        check_place(fix, [Path(data)])
+    limits = Limits() if max_pixels is None else Limits(max_pixels)
+    with _progress("reading") as told:
+        report = examine(data, limits=limits, threads=threads, progress=told, **opening)
+    if fix is None:
+        return report, None
+    with _progress("writing") as told:
+        return report, repair(report, fix, threads=threads, progress=told)
+
+
+@contextmanager
+def _misuses(data: str) -> Generator[None]:
+    """Inside, data that are not there, or no place for the copy, are a misuse, which ends the program with 2."""
     try:
-        if fix is not None:
-            check_place(fix, [Path(data)])
-        with _progress("reading") as told:
-            report = examine(
-                data,
-                task=task,
-                layout=layout,
-                labels=data_options.labels_of(labels),
-                ignore=ignore or 255,
-                reduce_labels=reduce_labels,
-                columns=columns,
-                subset=subset,
-                limits=Limits() if max_pixels is None else Limits(max_pixels),
-                threads=threads,
-                progress=told,
-            )
-        if fix is not None:
-            with _progress("writing") as told:
-                repaired = repair(report, fix, threads=threads, progress=told)
+        yield
     except OutputError as error:
         raise typer.BadParameter(str(error), param_hint="--fix") from error
     except DataError as error:
         if Path(data).exists():
             raise
         raise typer.BadParameter(str(error), param_hint="DATA") from error
+
+
+def _tell(report: Report, repaired: Repair | None, *, json: bool) -> None:
     if json:
         output.json({**report.as_dict(), **({"repair": repaired.as_dict()} if repaired else {})})
-    else:
-        _show(report)
-        if repaired is not None:
-            _show_repair(repaired)
-    if (repaired.after if repaired else report).failed:
-        raise typer.Exit(1)
+        return
+    _show(report)
+    if repaired is not None:
+        _show_repair(repaired)
 
 
 @contextmanager
