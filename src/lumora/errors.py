@@ -64,6 +64,10 @@ class DataError(LumoraError, ValueError):
     """Pictures, labels or masks are not as they should be."""
 
 
+class MissingDataError(DataError, HubError):
+    """Neither a file or folder nor a dataset that can be had goes by the name that was given."""
+
+
 class LayoutError(DataError):
     """The data do not lie in any way that is known, or not in the way that was asked for."""
 

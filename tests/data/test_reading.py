@@ -11,7 +11,8 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 from tests.data.making import encoded, noise
 
-from lumora.data import Limits, read_header, read_picture
+from lumora.data import Limits, read_header, read_picture, reading
+from lumora.data.content import InFile
 from lumora.data.reading import read_raw_mask, read_small, upright
 from lumora.errors import LumoraError, TooLargeError, UnreadableError
 
@@ -237,6 +238,27 @@ def test_large_picture__is_refused_before_it_is_decoded(size, said, tmp_path):
         # Decoded, these bytes would be found to be cut off.
         with pytest.raises(TooLargeError, match=rf"large\.png.*{said} pixels.*limit is 80,000,000.*Limits\(pixels="):
             read(path)
+
+
+def test_large_picture__in_a_long_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "large.png"
+    path.write_bytes(png_that_claims(20_000, 10_000))
+    monkeypatch.setattr(reading, "_LONG", 50)
+    monkeypatch.setattr(InFile, "read", lambda self: pytest.fail("all of it was read"))
+    for read in (read_picture, read_raw_mask, lambda path: read_small(path, 8)):
+        with pytest.raises(TooLargeError, match="limit is 80,000,000"):
+            read(path)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_large_picture__is_warned_of_by_pillow_only_where_that_is_asked_for(asked):
+    reading._leave_limits_to_us.cache_clear()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.resetwarnings()
+        if asked:
+            warnings.simplefilter("always", Image.DecompressionBombWarning)
+        read_header(png_that_claims(10_000, 9_000), limits=Limits(pixels=90_000_000))
+    assert any(one.category is Image.DecompressionBombWarning for one in told) == asked
 
 
 def test_large_picture__is_read_when_the_limit_is_raised():

@@ -33,6 +33,13 @@ ashcan:ad00ff fan:00f5ff pier:4700ff crt_screen:7a00ff plate:00ffb8 monitor:005c
 radiator:ffd600 glass:19c2c2 clock:66ff00 flag:5c00ff
 """
 
+# The 19 classes that count in the benchmark, in the order of their train ids.
+_CITYSCAPES = """
+road:804080 sidewalk:f423e8 building:464646 wall:66669c fence:be9999 pole:999999 traffic_light:faaa1e
+traffic_sign:dcdc00 vegetation:6b8e23 terrain:98fb98 sky:4682b4 person:dc143c rider:ff0000 car:00008e truck:000046
+bus:003c64 train:005064 motorcycle:0000e6 bicycle:770b20
+"""
+
 
 def voc() -> Labels:
     """Pascal VOC's 21 classes, background first, in its colours.
@@ -50,7 +57,20 @@ def ade20k() -> Labels:
     >>> len(ade20k()), ade20k().names[8], ade20k().palette()[2]
     (150, 'windowpane', (6, 230, 230))
     """
-    entries = [entry.partition(":") for entry in _ADE20K.split()]
+    return _with_colours(_ADE20K)
+
+
+def cityscapes() -> Labels:
+    """The 19 classes of Cityscapes' benchmark, in its colours and the order of their train ids.
+
+    >>> len(cityscapes()), cityscapes().names[0], cityscapes().palette()[0]
+    (19, 'road', (128, 64, 128))
+    """
+    return _with_colours(_CITYSCAPES)
+
+
+def _with_colours(text: str) -> Labels:
+    entries = [entry.partition(":") for entry in text.split()]
     return Labels(tuple(name.replace("_", " ") for name, _, _ in entries), tuple(_rgb(code) for *_, code in entries))
 
 

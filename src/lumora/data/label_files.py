@@ -34,13 +34,14 @@ class LabelList:
 
 
 def label_list(given: object) -> LabelList:
-    """A list of labels from what a caller may give: names, `Labels`, a file, or `"voc"` or `"ade20k"`."""
+    """A list of labels from what a caller may give: names, `Labels`, a file, `"voc"`, `"ade20k"` or `"cityscapes"`."""
     from lumora.data import known_labels
 
     if isinstance(given, Labels):
         return LabelList(given)
     if isinstance(given, str | Path):
-        known = {"voc": known_labels.voc, "ade20k": known_labels.ade20k}.get(str(given).lower())
+        lists = {"voc": known_labels.voc, "ade20k": known_labels.ade20k, "cityscapes": known_labels.cityscapes}
+        known = lists.get(str(given).lower())
         return LabelList(known()) if known else read_labels(Path(given))
     if isinstance(given, Mapping):
         return _from_mapping(cast("Mapping[Any, Any]", given), "the given labels")

@@ -15,6 +15,7 @@ IGNORE = 255
 """The value of a mask where nothing counts."""
 
 _IGNORE_IN_LARGE = 65_535
+_VOC_CLASSES = 21
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,18 @@ class Labels:
         return ignore_of(len(self))
 
     def palette(self) -> tuple[Colour, ...]:
-        """A colour for every class: the given ones, or Pascal VOC's series, which starts with black."""
-        return self.colours or tuple(voc_colour(i) for i in range(len(self)))
+        """A colour for every class: the given ones, or Pascal VOC's 21 and then others that are unlike all before."""
+        return self.colours or _usual_colours(len(self))
+
+
+def _usual_colours(count: int) -> tuple[Colour, ...]:
+    """Pascal VOC's series, which starts with black; its later colours are too much alike to be told apart."""
+    first = tuple(voc_colour(i) for i in range(_VOC_CLASSES))
+    if count <= _VOC_CLASSES:
+        return first[:count]
+    from lumora.data.colours import distinct_colours
+
+    return first + distinct_colours(count - _VOC_CLASSES, first)
 
 
 def ignore_of(classes: int) -> int:

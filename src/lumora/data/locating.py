@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 from lumora.data.layouts import ELSEWHERE, HUB, LAYOUTS, NAMED, TABLE, Found, Layout, Wishes
 from lumora.data.listing import Folder, contents_in_words, opened
+from lumora.data.near import near
 from lumora.data.table_files import TABLES
 from lumora.errors import DataError, LayoutError, UnreadableError
 
@@ -58,19 +58,7 @@ def _place(data: object) -> Place:
         return path
     if isinstance(data, str) and HUB.sees(data) and not path.suffix:
         return data
-    raise DataError(f"There is no file or folder {data}.{_near(path)}")
-
-
-def _near(path: Path) -> str:
-    """What the missing one may have been meant to be."""
-    parent = path.parent
-    if not parent.is_dir():
-        return f" There is not even {parent}."
-    try:
-        near = difflib.get_close_matches(path.name, [each.name for each in parent.iterdir()], n=1)
-    except OSError:  # one may go through it, but not list it
-        return ""
-    return f" Did you mean {parent / near[0]}?" if near else ""
+    raise DataError(f"There is no file or folder {data}.{near(path)}")
 
 
 def _fitting(place: Place, wishes: Wishes) -> list[Layout]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 Readable = Content | Path | str | bytes
 
 _ORIENTATION = 0x0112
+_LONG = 1 << 26
+"""Bytes of a file whose header is looked at before all of it is read: it may be larger than the memory."""
 _pillow_limit = threading.Lock()
 
 
@@ -68,16 +72,16 @@ def read_picture(source: Readable, *, limits: Limits | None = None) -> Tensor:
         limits: larger pictures are refused before they are decoded.
     """
     content = as_content(source)
-    with _opened(InMemory(_bytes(content), content.name), limits or Limits()) as image:
+    with _opened_whole(content, limits or Limits()) as image:
         return picture_of(image, content.name)
 
 
 def picture_of(image: Image, name: str = "the given picture") -> Tensor:
     """Return a picture of Pillow as `read_picture` returns that of a file; `name` is for messages."""
-    with _explained(name):
+    with explained(name):
         image.load()  # some formats are turned by Pillow itself while it decodes them
-        pixels = np.array(_rgb(image, name))
-        return upright(torch.from_numpy(pixels).permute(2, 0, 1), _orientation(image)).contiguous()
+        pixels = np.array(rgb(image, name))
+        return upright(torch.from_numpy(pixels).permute(2, 0, 1), orientation_of(image)).contiguous()
 
 
 def read_mask(
@@ -113,14 +117,14 @@ def read_small(source: Readable, side: int, *, limits: Limits | None = None) -> 
     from PIL import Image
 
     content = as_content(source)
-    with _opened(InMemory(_bytes(content), content.name), limits or Limits()) as image, _explained(content.name):
-        orientation = _orientation(image)
+    with _opened_whole(content, limits or Limits()) as image, explained(content.name):
+        orientation = orientation_of(image)
         if image.format == "JPEG":
             image.draft(image.mode, (4 * side, 4 * side))
         else:
             image.load()
-            orientation = _orientation(image)
-        small = _rgb(image, content.name).resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
+            orientation = orientation_of(image)
+        small = rgb(image, content.name).resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
         turned = upright(torch.from_numpy(np.array(small)).permute(2, 0, 1), orientation)
         return turned.permute(1, 2, 0).numpy()
 
@@ -139,9 +143,9 @@ class RawMask:
 def read_raw_mask(source: Readable, *, limits: Limits | None = None) -> RawMask:
     """Return the numbers or colours of a mask file: not turned, and not yet class ids."""
     content = as_content(source)
-    with _opened(InMemory(_bytes(content), content.name), limits or Limits()) as image, _explained(content.name):
+    with _opened_whole(content, limits or Limits()) as image, explained(content.name):
         image.load()
-        orientation = _orientation(image)
+        orientation = orientation_of(image)
         if image.mode == "P":
             palette = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
             return RawMask(np.array(image), palette, orientation)
@@ -161,8 +165,8 @@ def read_raw_mask(source: Readable, *, limits: Limits | None = None) -> RawMask:
 def read_header(source: Readable, *, limits: Limits | None = None) -> Header:
     """Return what a picture file says about itself; its pixels are not decoded."""
     content = as_content(source)
-    with _opened(content, limits or Limits()) as image, _explained(content.name):
-        orientation = _orientation(image)
+    with opened(content, limits or Limits()) as image, explained(content.name):
+        orientation = orientation_of(image)
         width, height = image.size
         if image.format == "TIFF" and orientation >= 5:  # Pillow tells the size of the upright picture
             width, height = height, width
@@ -190,11 +194,24 @@ def as_content(source: Readable) -> Content:
     return source
 
 
-def _bytes(content: Content) -> bytes:
+@contextmanager
+def _opened_whole(content: Content, limits: Limits) -> Generator[Image]:
+    """The picture with its header read and all its bytes in memory, refused if it is too large."""
+    if _is_long(content):
+        with opened(content, limits):
+            pass
     encoded = content.read()
     if not encoded:
         raise UnreadableError(f"{content.name} is empty (0 bytes); copy or download it again, or leave it out.")
-    return encoded
+    with opened(InMemory(encoded, content.name), limits) as image:
+        yield image
+
+
+def _is_long(content: Content) -> bool:
+    try:
+        return isinstance(content, InFile) and content.path.stat().st_size > _LONG
+    except OSError:  # reading it tells why
+        return False
 
 
 def _as_picture(mask: Tensor, own: int, picture: Content, name: str, limits: Limits | None) -> Tensor:
@@ -214,21 +231,22 @@ def _as_picture(mask: Tensor, own: int, picture: Content, name: str, limits: Lim
 
 
 @contextmanager
-def _opened(content: Content, limits: Limits) -> Generator[Image]:
+def opened(content: Content, limits: Limits) -> Generator[Image]:
     """The picture with its header read, refused if it is too large."""
     with content.open() as file:
-        with _explained(content.name):
+        with explained(content.name):
             image = _open_image(file, limits)
         with image:
             width, height = image.size
             if width * height > limits.pixels:
-                raise _too_large(content.name, width, height, limits)
+                raise too_large(content.name, width, height, limits)
             yield image
 
 
 def _open_image(file: BinaryIO, limits: Limits) -> Image:
     from PIL import Image
 
+    _leave_limits_to_us()
     try:
         return Image.open(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -243,8 +261,16 @@ def _open_image(file: BinaryIO, limits: Limits) -> Image:
                 Image.MAX_IMAGE_PIXELS = own
 
 
+@functools.cache
+def _leave_limits_to_us() -> None:
+    """Let Pillow's own warning of large pictures be seen only where somebody has asked for it: our limits count."""
+    from PIL import Image
+
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, append=True)
+
+
 @contextmanager
-def _explained(name: str) -> Generator[None]:
+def explained(name: str) -> Generator[None]:
     """Errors of the decoders in words."""
     from PIL import UnidentifiedImageError
 
@@ -265,7 +291,7 @@ def _explained(name: str) -> Generator[None]:
         ) from error
 
 
-def _orientation(image: Image) -> int:
+def orientation_of(image: Image) -> int:
     """The EXIF orientation; 1 where there is none, or it cannot be read."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
@@ -274,7 +300,7 @@ def _orientation(image: Image) -> int:
     return value if value in range(1, 9) else 1
 
 
-def _rgb(image: Image, name: str) -> Image:
+def rgb(image: Image, name: str) -> Image:
     """A decoded picture of any kind in RGB."""
     from PIL import Image
 
@@ -309,7 +335,8 @@ def _beyond(name: str, numbers: Array, wanted: str) -> UnreadableError:
     )
 
 
-def _too_large(name: str, width: int, height: int, limits: Limits) -> TooLargeError:
+def too_large(name: str, width: int, height: int, limits: Limits) -> TooLargeError:
+    """The error for a picture beyond the limit, which says what to do."""
     pixels = width * height
     enough = -(-pixels // 10**7) * 10**7
     return TooLargeError(

@@ -90,3 +90,5 @@ class Source:
     """What was found, in words."""
     notes: tuple[str, ...] = ()
     """What one should know: what was guessed, what was left out, and how to say otherwise."""
+    corrected: str | None = None
+    """What is not as the data have it but as somebody has corrected it, in words; see `lumora.data.corrections`."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lumora.data.corrections import with_corrections
 from lumora.data.duplicates import groups, near_duplicates, stored_fingerprints
 from lumora.data.labels import IGNORE, Labels
 from lumora.data.layouts import NAMED, Found, Item, Layout, Wishes
@@ -43,6 +44,8 @@ def open_source(
     limits: Limits | None = None,
 ) -> Source:
     """Find out how data lie, and list their samples; no picture is decoded until it is asked for.
+
+    Corrections that lie beside the data are made, and told; see `lumora.data.corrections`.
 
     Splits that the data have are used as they are. Without any, or with a train and no validation split, samples are
     drawn: see `lumora.data.splits`. That reads every picture once, when the first drawn split is asked for.
@@ -93,7 +96,9 @@ def source_of(data: object, layout: Layout, found: Found, wishes: Wishes) -> Sou
     splits, said = _splits(parts, wishes, _Twins(_store(data), wishes))
     another = "give --task, --layout (task=, layout=) for another."
     how = f"Read as {task} from {found.words} (layout {layout.name!r}); {another}"
-    return Source(task, labels, splits, found.words, (how, *found.notes, *notes, *said))
+    splits, corrected = with_corrections(splits, task, labels, data)
+    said += [corrected] if corrected else []
+    return Source(task, labels, splits, found.words, (how, *found.notes, *notes, *said), corrected)
 
 
 def _task(data: object, found: Found, wishes: Wishes) -> TaskName:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 from lumora.data.layouts.base import Found, Layout, Wishes
 from lumora.data.layouts.rows import read_rows
-from lumora.errors import HubError, LayoutError
+from lumora.data.near import near
+from lumora.errors import HubError, LayoutError, LumoraError, MissingDataError
 
 _NAME = re.compile(r"(hf:)?([\w][\w.-]*/)?[\w][\w.-]*")
 _PATIENCE = 10.0
@@ -31,7 +33,7 @@ def _read(data: str, wishes: Wishes) -> Found:
             with _offline():
                 loaded = datasets.load_dataset(name, wishes.subset)
     except Exception as error:
-        raise _explained(name, error, unreachable) from error
+        raise _explained(data, error, unreachable) from error
     return read_rows(loaded, wishes, f"the dataset {name} of the Hub", name)
 
 
@@ -63,25 +65,38 @@ def _offline() -> Generator[None]:
         constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
-def _explained(name: str, error: Exception, unreachable: Exception | None) -> HubError | LayoutError:
+def _explained(data: str, error: Exception, unreachable: Exception | None) -> LumoraError:
     """The error in words; the library raises the same kinds for a name that is wrong and a net that is down."""
     from datasets.exceptions import DatasetNotFoundError
 
+    name = data.removeprefix("hf:")
     said = str(error).partition("\n")[0].strip().rstrip(".")
     if isinstance(error, ValueError) and "config" in str(error).lower():
         return LayoutError(f"The dataset {name} has several subsets; choose one with subset='…'. ({error})")
     if unreachable is not None:
-        return HubError(
-            f"There is no file or folder {name!r} here, and the Hub cannot be reached to look for a dataset of that "
-            f"name ({unreachable}). For data of your own, check the path. For a dataset, fetch it once while online: "
-            "it is kept, and needs no network then."
+        return _not_there(
+            data,
+            f"the Hub cannot be reached to look for a dataset of that name ({unreachable})",
+            "For data of your own, check the path. For a dataset, fetch it once while online: it is kept, and needs no "
+            "network then.",
         )
     if not isinstance(error, DatasetNotFoundError):
         return HubError(f"The dataset {name} of the Hub cannot be read: {said}.")
-    return HubError(
-        f"There is no file or folder {name!r} here, and the Hub gives no dataset of that name ({said}). Check the "
-        "spelling; for a private or gated one, log in with `hf auth login`."
+    return _not_there(
+        data,
+        f"the Hub gives no dataset of that name ({said})",
+        "Check the spelling; for a private or gated one, log in with `hf auth login`.",
     )
+
+
+def _not_there(data: str, on_the_hub: str, what_to_do: str) -> MissingDataError | HubError:
+    """A name that could be a path was most likely meant as one; any other is the Hub's alone."""
+    path = Path(data)
+    could_be_a_path = not data.startswith("hf:") and path.parent.is_dir()
+    hint = near(path) if could_be_a_path else ""
+    kind = MissingDataError if could_be_a_path else HubError
+    name = data.removeprefix("hf:")
+    return kind(f"There is no file or folder {name!r} here, and {on_the_hub}.{hint} {what_to_do}")
 
 
 HUB = Layout("hub", "a dataset's name on the Hub", _sees, _read, columns=True)
