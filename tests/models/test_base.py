@@ -262,10 +262,13 @@ def test_transformers__no_own_segmentation_head_is_said(saved):
         load_base(saved("vit"), task="segmentation", num_labels=2, head="own")
 
 
-def test_transformers__a_pickle_is_refused(tmp_path):
+def test_transformers__a_file_of_another_kind_is_refused(tmp_path):
     checkpoints.backbone("vit").save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
-    with pytest.raises(LumoraError, match=r"no model\.safetensors.*pickle"):
+    with pytest.raises(LumoraError, match=r"pytorch_model\.bin is no file of tensors alone.*not opened"):
+        load_base(str(tmp_path))
+    (tmp_path / "pytorch_model.bin").unlink()
+    with pytest.raises(LumoraError, match=r"no model\.safetensors and no pytorch_model\.bin"):
         load_base(str(tmp_path))
 
 

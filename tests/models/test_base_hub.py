@@ -13,7 +13,7 @@ import huggingface_hub
 import pytest
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tests.hub_server import Hub, serving
 from tests.models import checkpoints
 
@@ -172,14 +172,6 @@ def test_hub__preprocessing_that_cannot_be_seen_is_warned_about(hub: Hub, client
     assert found["mean"] == (0.5, 0.5, 0.5)
 
 
-def test_hub__a_repository_with_a_pickle_alone_is_refused(hub: Hub, client: Here, folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    hub.add(VIT, folder)
-    with pytest.raises(LumoraError, match=r"no model\.safetensors.*pickle"):
-        client.run(facts_of, VIT)
-    assert not any("pytorch_model" in path for _, path, _ in hub.requests)
-
-
 class Trap:
     """What opening a pickle of it does: it leaves a file behind."""
 
@@ -188,6 +180,33 @@ class Trap:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (self.marker,)
+
+
+def test_hub__tensors_in_torchs_own_file_are_the_same_base(hub: Hub, client: Here, folder: Path) -> None:
+    hub.add(VIT, folder)
+    before = client.run(facts_of, VIT)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    hub.add("user/old", folder)
+    assert client.run(facts_of, "user/old")["fingerprint"] == before["fingerprint"]
+
+
+def test_hub__torchs_own_file_is_not_fetched_where_there_are_safetensors(
+    hub: Hub, client: Here, folder: Path, tmp_path: Path
+) -> None:
+    torch.save({"trap": Trap(tmp_path / "ran")}, folder / "pytorch_model.bin")
+    hub.add(VIT, folder)
+    client.run(facts_of, VIT)
+    assert not any("pytorch_model" in path for _, path, _ in hub.requests)
+
+
+def test_hub__a_pickle_of_more_than_tensors_does_not_run(hub: Hub, client: Here, folder: Path, tmp_path: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"trap": Trap(tmp_path / "ran")}, folder / "pytorch_model.bin")
+    hub.add(VIT, folder)
+    with pytest.raises(LumoraError, match=r"pytorch_model\.bin is no file of tensors alone.*not opened"):
+        client.run(facts_of, VIT)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_hub__a_pickle_in_timms_repository_does_not_run(hub: Hub, client: Here, tmp_path: Path) -> None:

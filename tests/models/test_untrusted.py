@@ -97,11 +97,40 @@ def test_trap__works(tmp_path, trap):
 
 
 @pytest.mark.parametrize("wish", TASKS)
-def test_transformers__a_pickle_alone_is_refused(folder, trap, wish):
+def test_transformers__a_pickle_of_more_than_tensors_is_refused(folder, trap, wish):
     (folder / "model.safetensors").unlink()
     trap(folder / "pytorch_model.bin")
-    with pytest.raises(LumoraError, match=r"no model\.safetensors.*pickle"):
+    with pytest.raises(LumoraError, match=r"pytorch_model\.bin is no file of tensors alone.*not opened"):
         load_base(str(folder), preprocessing=SMALL, **wish)
+
+
+@pytest.mark.parametrize("wish", TASKS)
+def test_transformers__a_pickle_of_tensors_alone_is_taken_where_there_is_nothing_else(folder, wish):
+    """As nvidia/mit-b0 has it."""
+    (folder / "model.safetensors").unlink()
+    torch.save(original().state_dict(), folder / "pytorch_model.bin")
+    check_loads(folder, wish)
+
+
+def test_transformers__shards_of_tensors_are_taken(folder):
+    (folder / "model.safetensors").unlink()
+    state = original().state_dict()
+    parts = {f"pytorch_model-0000{i}-of-00002.bin": dict(list(state.items())[i::2]) for i in (0, 1)}
+    for file, part in parts.items():
+        torch.save(part, folder / file)
+    index = {"weight_map": {key: file for file, part in parts.items() for key in part}}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    found = load_base(str(folder), preprocessing=SMALL).module.state_dict()
+    assert all(found[key].equal(value) for key, value in state.items())
+
+
+def test_transformers__a_torn_pickle_is_called_damaged(folder):
+    (folder / "model.safetensors").unlink()
+    torch.save(original().state_dict(), folder / "pytorch_model.bin")
+    whole = (folder / "pytorch_model.bin").read_bytes()
+    (folder / "pytorch_model.bin").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(LumoraError, match=r"pytorch_model\.bin is damaged"):
+        load_base(str(folder), preprocessing=SMALL)
 
 
 @pytest.mark.parametrize("wish", TASKS)
@@ -114,7 +143,7 @@ def test_transformers__a_pickle_beside_is_not_opened(folder, trap, wish):
 def test_transformers__a_pickle_that_the_configuration_names_is_refused(folder, trap, wish):
     trap(folder / "adapter_model.bin")
     rewrite(folder, transformers_weights="adapter_model.bin")
-    with pytest.raises(LumoraError, match=r"weights in adapter_model\.bin.*does not open pickles"):
+    with pytest.raises(LumoraError, match=r"weights in adapter_model\.bin.*not opened"):
         load_base(str(folder), preprocessing=SMALL, **wish)
 
 
@@ -129,7 +158,7 @@ def test_transformers__a_pickle_among_the_shards_is_refused(folder, trap):
     (folder / "model.safetensors").unlink()
     trap(folder / "model-00001.bin")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"weight": "model-00001.bin"}}))
-    with pytest.raises(LumoraError, match=r"model-00001\.bin.*does not open pickles"):
+    with pytest.raises(LumoraError, match=r"model-00001\.bin.*not opened"):
         load_base(str(folder), preprocessing=SMALL)
 
 
@@ -275,11 +304,11 @@ def test_timm__a_folder_that_timm_wrote_is_a_base_of_timms(timm_folder, wish):
         assert base.fingerprint == load_base(model).fingerprint
 
 
-def test_timm__a_folder_with_a_pickle_alone_is_refused(timm_folder, trap):
+def test_timm__a_folder_with_a_pickle_of_more_than_tensors_is_refused(timm_folder, trap):
     _, folder = timm_folder
     (folder / "model.safetensors").unlink()
     trap(folder / "pytorch_model.bin")
-    with pytest.raises(LumoraError, match=r"no model\.safetensors.*pickle"):
+    with pytest.raises(LumoraError, match=r"is no file of tensors alone.*not opened"):
         load_base(str(folder))
 
 

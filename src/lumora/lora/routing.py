@@ -29,7 +29,21 @@ class Route:
         self._rows: dict[tuple[int, torch.device], dict[str, Tensor]] = {}
 
     def rows(self, x: Tensor, batch_dimension: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the input, and for every adapter the indices of its samples along the batch dimension.
+        """Return the input as `spread` does, and for every adapter the indices of its samples in the batch."""
+        x, count = self.spread(x, batch_dimension), len(self.names)
+        size = x.shape[batch_dimension]
+        key = (size, x.device)
+        if key not in self._rows:
+            entries = [name for name in self.names for _ in range(size // count)]
+            self._rows[key] = {
+                name: torch.tensor([i for i, n in enumerate(entries) if n == name], device=x.device)
+                for name in dict.fromkeys(entries)
+                if name != BASE
+            }
+        return x, self._rows[key]
+
+    def spread(self, x: Tensor, batch_dimension: int) -> Tensor:
+        """Return the input with an entry for each sample, or several; an error where that is not sure.
 
         An input that holds one entry for the whole batch (a position embedding) is repeated for it; one that holds
         several entries for each sample (windows, flattened tokens) is understood to keep a sample's entries together.
@@ -43,16 +57,7 @@ class Route:
                 f"whose dimension {batch_dimension} may not count samples. Give one name per sample, to a model whose "
                 "layers keep the batch in front; or leave this layer out of what is adapted (exclude_modules)."
             )
-        size = x.shape[batch_dimension]
-        key = (size, x.device)
-        if key not in self._rows:
-            entries = [name for name in self.names for _ in range(size // count)]
-            self._rows[key] = {
-                name: torch.tensor([i for i, n in enumerate(entries) if n == name], device=x.device)
-                for name in dict.fromkeys(entries)
-                if name != BASE
-            }
-        return x, self._rows[key]
+        return x
 
     def _counts_samples(self, x: Tensor, batch_dimension: int) -> bool:
         """Whether a dimension surely counts samples, or several entries for each; a guess would be silently wrong."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import warnings
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from lumora.errors import LumoraError, LumoraWarning
@@ -63,11 +66,22 @@ def tensors(name: str) -> dict[str, Tensor]:
     """The weights of a checkpoint."""
     stored: dict[str, Tensor] = {}
     for path in places.weights(name):
-        try:
-            stored |= safetensors.torch.load_file(path)
-        except (safetensors.SafetensorError, OSError) as error:
-            raise LumoraError(f"{path} is damaged ({error}). Copy or download it again.") from error
+        stored |= _read(path)
     return stored
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == places.SAFE:
+            return safetensors.torch.load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise LumoraError(
+            f"{path} is no file of tensors alone, and anything else could run any code; it was not opened. If you "
+            "trust it, write it anew by a program of your own: AutoModel.from_pretrained(...).save_pretrained('folder')"
+        ) from error
+    except (safetensors.SafetensorError, OSError, RuntimeError) as error:
+        raise LumoraError(f"{path} is damaged ({error}). Copy or download it again.") from error
 
 
 def load(cls: Any, name: str, config: Any, **options: Any) -> tuple[nn.Module, set[str]]:

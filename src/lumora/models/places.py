@@ -13,6 +13,7 @@ MODEL_CONFIG = "config.json"
 SAFE = ".safetensors"
 INDEX = ".index.json"
 WEIGHTS = "model" + SAFE
+PICKLED = "pytorch_model.bin"
 ADAPTER_CONFIG = files.CONFIG
 
 
@@ -40,20 +41,29 @@ def find(name: str, *wanted: str) -> Path:
 def weights(name: str) -> list[Path]:
     """The local files with the weights of a model; what is not cached is downloaded.
 
-    Only safetensors are taken: a pickle can run any code when it is opened.
+    Safetensors where there are any. Older checkpoints (`nvidia/mit-b0`) have only what torch wrote, a pickle: from that
+    nothing but tensors may be read.
     """
     config = json.loads(find(name, MODEL_CONFIG).read_text(encoding="utf-8"))
     wanted = config.get("transformers_weights") or WEIGHTS
-    if not wanted.endswith(INDEX) and (path := _safe(name, wanted)) is not None:
+    found = _whole_or_in_shards(name, wanted, SAFE)
+    if found is None and wanted == WEIGHTS:
+        found = _whole_or_in_shards(name, PICKLED, Path(PICKLED).suffix)
+    if found is None:
+        other = f" and no {PICKLED}" if wanted == WEIGHTS else ""
+        raise LumoraError(f"{name!r} has no {wanted}{other}: its weights are missing. Copy or save it whole.")
+    return found
+
+
+def _whole_or_in_shards(name: str, wanted: str, ending: str) -> list[Path] | None:
+    """The file, or the shards that the index beside it lists; None without both."""
+    if not wanted.endswith(INDEX) and (path := _of_kind(name, wanted, ending)) is not None:
         return [path]
     index = wanted if wanted.endswith(INDEX) else wanted + INDEX
     if (path := extra(name, index)) is None:
-        raise LumoraError(
-            f"{name!r} has no {wanted}. If it has a pickle (pytorch_model.bin), which Lumora does not open, write it "
-            "anew with a program that you trust it in: AutoModel.from_pretrained(...).save_pretrained('folder')"
-        )
+        return None
     shards = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
-    found = {shard: _safe(name, shard) for shard in shards}
+    found = {shard: _of_kind(name, shard, ending) for shard in shards}
     if lacking := [shard for shard, path in found.items() if path is None]:
         raise LumoraError(
             f"{name!r} lacks {', '.join(lacking)}, which its {index} lists; it was not saved or copied whole."
@@ -61,11 +71,10 @@ def weights(name: str) -> list[Path]:
     return [path for path in found.values() if path is not None]
 
 
-def _safe(name: str, file: str) -> Path | None:
-    if not file.endswith(SAFE):
+def _of_kind(name: str, file: str, ending: str) -> Path | None:
+    if not file.endswith(ending):
         raise LumoraError(
-            f"{name!r} keeps its weights in {file}, which is no safetensors file. Lumora does not open pickles: they "
-            "can run any code."
+            f"{name!r} keeps its weights in {file}, where a file {'*' + ending} is expected; it was not opened."
         )
     return extra(name, file)
 
@@ -86,7 +95,7 @@ def repository_file(repository: str, file: str, revision: str | None = None) -> 
 
 def is_here(name: str) -> bool:
     """Whether the weights of a checkpoint, in a folder or of a repository, can be had without the network."""
-    files = (WEIGHTS, WEIGHTS + INDEX)
+    files = (WEIGHTS, WEIGHTS + INDEX, PICKLED, PICKLED + INDEX)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return any((folder / file).is_file() for file in files)

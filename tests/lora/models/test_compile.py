@@ -128,7 +128,7 @@ def test_compiled__gives_the_same_outputs_and_gradients(name: str, options: dict
     assert backend.count == 2
 
 
-@pytest.mark.parametrize("name", [*SMALL, "timm_vit", *(pytest.param(n, marks=slow) for n in LARGE if n != "timm_vit")])
+@pytest.mark.parametrize("name", [*SMALL, *(pytest.param(n, marks=slow) for n in LARGE)])
 def test_strength__changes_without_a_new_graph(name: str) -> None:
     model, x = _adapted(name)
     compiled, backend = _compiled(model, "eager")
@@ -161,7 +161,7 @@ def test_active_adapter__changes_without_a_new_graph(name: str) -> None:
     assert backend.count == 1
 
 
-@pytest.mark.parametrize("name", [*SMALL, "timm_vit"])
+@pytest.mark.parametrize("name", [*SMALL, pytest.param("timm_vit", marks=slow)])
 def test_disabling__needs_no_new_graph(name: str) -> None:
     model, x = _adapted(name)
     base = MODELS[name][0]()

@@ -44,20 +44,25 @@ def bands(n_in: int, n_out: int, size: int, like: Tensor) -> list[Band]:
     >>> second.inputs, second.weights.tolist()
     (slice(0, 2, None), [[0.25, 0.75], [0.0, 1.0]])
     """
+    return [band(n_in, n_out, start, min(start + size, n_out), like) for start in range(0, n_out, size)]
+
+
+def band(n_in: int, n_out: int, start: int, stop: int, like: Tensor) -> Band:
+    """The outputs from `start` to `stop` of such an axis.
+
+    >>> band(2, 4, 2, 4, torch.zeros(())).weights.tolist()
+    [[0.25, 0.75], [0.0, 1.0]]
+    """
     ratio = n_in / n_out
 
     def lower(output: int) -> int:
         return min(int(max(ratio * (output + 0.5) - 0.5, 0.0)), n_in - 1)
 
-    cut: list[Band] = []
-    for start in range(0, n_out, size):
-        stop = min(start + size, n_out)
-        first, last = lower(start), min(lower(stop - 1) + 2, n_in)
-        # The weight of an input falls linearly to nothing at its neighbours.
-        inputs = torch.arange(first, last, dtype=torch.float64)
-        weights = (1 - (_centres(start, stop, ratio, n_in)[:, None] - inputs).abs()).clamp_(min=0)
-        cut.append(Band(slice(start, stop), slice(first, last), weights.to(like)))
-    return cut
+    first, last = lower(start), min(lower(stop - 1) + 2, n_in)
+    # The weight of an input falls linearly to nothing at its neighbours.
+    inputs = torch.arange(first, last, dtype=torch.float64)
+    weights = (1 - (_centres(start, stop, ratio, n_in)[:, None] - inputs).abs()).clamp_(min=0)
+    return Band(slice(start, stop), slice(first, last), weights.to(like))
 
 
 def lower_neighbours(n_in: int, n_out: int, like: Tensor) -> tuple[Tensor, Tensor]:
