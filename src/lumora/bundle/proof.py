@@ -38,6 +38,11 @@ def prove(model: nn.Module, about: About) -> dict[str, Tensor]:
     except (RuntimeError, ValueError, TypeError) as error:
         height, width = about.size
         raise BundleError(f"The model cannot be run on pictures of {height} × {width} ({error}).") from error
+    return of_logits(logits, about)
+
+
+def of_logits(logits: Tensor, about: About) -> dict[str, Tensor]:
+    """The proof that a model's logits of the two pictures are, `float32` and on the CPU; an error if they are none."""
     _check(logits, about)
     if logits.dim() == 4:
         height, width = logits.shape[2:]

@@ -95,8 +95,8 @@ def put_together(
     try:
         tensors = _stored(home, about)
         found = _base_of(about, base, tensors, home)
-        _check_fingerprint(about, found, home, allow_other_base)
-        _check_head(found, tensors, about, home)
+        check_fingerprint(about, found, home, allow_other_base)
+        check_head(found, tensors, about, home)
         model = PeftModel.from_pretrained(found.module, home) if about.method == "lora" else found.module
         if about.method != "lora":
             put_in(model, tensors, whole=about.method == "full")
@@ -121,7 +121,7 @@ def _stored(home: Path, about: About) -> dict[str, Tensor]:
 def _base_of(about: About, given: str | nn.Module | None, tensors: dict[str, Tensor], home: Path) -> Base:
     """The base with a head for the bundle's labels: of its name, of another, or the given one."""
     if given is None:
-        given = _name_to_load(about, home)
+        given = name_to_load(about, home)
     heads = None
     if isinstance(given, nn.Module):
         given = copy.deepcopy(given)
@@ -144,7 +144,7 @@ def _base_of(about: About, given: str | nn.Module | None, tensors: dict[str, Ten
         ) from error
 
 
-def _name_to_load(about: About, home: Path) -> str:
+def name_to_load(about: About, home: Path) -> str:
     """The base's name, unless it has none or loading it would run code that a bundle may not choose."""
     name, library = about.base.name, about.base.library
     if library == "module":
@@ -164,7 +164,8 @@ def _has_head(module: nn.Module, about: About, tensors: dict[str, Tensor]) -> bo
     return bool(of_head) and all(name in own and own[name].shape == tensors[name].shape for name in of_head)
 
 
-def _check_fingerprint(about: About, found: Base, home: Path, allow_other_base: bool) -> None:
+def check_fingerprint(about: About, found: Base, home: Path, allow_other_base: bool) -> None:
+    """Raise if a base has other weights than the one that the bundle was made on."""
     wanted, name = about.base.fingerprint, about.base.name
     if found.fingerprint == wanted or allow_other_base:
         return
@@ -178,7 +179,7 @@ def _check_fingerprint(about: About, found: Base, home: Path, allow_other_base: 
 # --- what was trained -------------------------------------------------------------------------------------------------
 
 
-def _check_head(found: Base, tensors: dict[str, Tensor], about: About, home: Path) -> None:
+def check_head(found: Base, tensors: dict[str, Tensor], about: About, home: Path) -> None:
     """Raise if a tensor of the head is not in the bundle: the base's own would be a fresh one."""
     wanted = [n for n in found.module.state_dict() if any(is_inside(n, head) for head in found.heads)]
     lacking = [name for name in wanted if name not in tensors]

@@ -46,11 +46,11 @@ def written_and_verified(
     *,
     thumbnail: Tensor | None = None,
     trained: Mapping[str, Tensor] | None = None,
-    base: nn.Module | None = None,
+    base: str | nn.Module | None = None,
 ) -> None:
     """Write a bundle that takes its place only once it was verified; the arguments are those of `write`.
 
-    `base` is needed for one that was given ready: the model as it was before training.
+    `base` says where the base lies now. For one that was given ready it is needed: the model as it was before training.
     """
     if about.base.library == "module" and base is None:
         raise BundleError(
