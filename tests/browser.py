@@ -66,13 +66,17 @@ class Browser:
 
     def open(self, page: Path, width: int = 1280, height: int = 900, *, dark: bool = False) -> None:
         """Show a file in a window of this size."""
+        self.visit(page.resolve().as_uri(), width, height, dark=dark)
+
+    def visit(self, address: str, width: int = 1280, height: int = 900, *, dark: bool = False) -> None:
+        """Show what is at an address in a window of this size."""
         self.complaints.clear()
         self.requests.clear()
         self.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._ask("Emulation.setEmulatedMedia", features=[scheme])
-        answer = self._ask("Page.navigate", url=page.resolve().as_uri())
-        assert "errorText" not in answer, f"{page}: {answer['errorText']}"
+        answer = self._ask("Page.navigate", url=address)
+        assert "errorText" not in answer, f"{address}: {answer['errorText']}"
         self.run("new Promise(done => document.readyState == 'complete' ? done() : addEventListener('load', done))")
 
     def resize(self, width: int, height: int) -> None:

@@ -55,7 +55,8 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "pictures.scale": None,
         "pictures.colour": 0.0,
         "loss.dice": 0.0,
-        "train.rate": 1e-3,
+        "train.rate": 2e-3,  # 200 steps are fewer than 500
+        "train.head_rate": 5e-3,
         "run.workers": 0,
         "run.cache": "100MB",  # 180 · 300 · 400 · 3 = 64.8 MB
         "run.cache_on": "ram",
@@ -67,6 +68,8 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "train.precision": "bf16",
         "lora.r": 16,
         "lora.alpha": 16.0,
+        "train.rate": 1e-3,
+        "train.head_rate": 1e-3,
         "pictures.size": (224, 224),
         "run.workers": 8,
         "run.cache": "44300MB",  # 75,000 · 384 · 512 · 3 = 44.2 GB, below a quarter of 256
@@ -98,7 +101,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "train.epochs": 100,  # 5 steps an epoch
         "lora.r": 8,
         "pictures.size": (288, 288),  # 300 as a multiple of 32
-        "train.rate": 5e-4,
+        "train.rate": 5e-4,  # 500 steps are not fewer than 500
         "run.cache": "100MB",
     },
     "tags": {
@@ -157,6 +160,23 @@ def test_resolve__leaves_no_gap_and_says_why(name, tmp_path: Path):
     assert same.recipe == chosen.recipe
     assert recipe_hash(same.recipe) == recipe_hash(chosen.recipe)
     assert {origin.how for origin in same.origins.values()} == {"asked"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "method", "rates"),
+    [
+        (FOOD, "lora", (2e-3, 5e-3)),
+        (FOOD, "full", (5e-4, 5e-3)),
+        (FOOD, "head", (1e-3, 5e-3)),
+        (FOOD, "scratch", (1e-3, 1e-3)),
+        (STREETS, "lora", (2e-3, 1e-2)),
+        (STREETS, "full", (5e-4, 1e-2)),
+    ],
+)
+def test_resolve__short_trainings_learn_faster(facts, method, rates):
+    short = values_of(replace(facts, pictures_train=320), train__method=method, train__epochs=3)
+    assert (short["train.rate"], short["train.head_rate"]) == rates
+    assert short["pictures.scale"] == ((0.75, 1.5) if facts.segments else None)
 
 
 def test_explained__tells_every_key_in_order():
@@ -294,12 +314,9 @@ def test_epochs__follow_the_batch_that_was_asked_for():
 
 
 def test_rates__are_lower_where_pretrained_weights_are_trained():
-    assert [values_of(FEW, train__method=method)["train.rate"] for method in ("lora", "full", "head", "scratch")] == [
-        1e-3,
-        1e-4,
-        1e-3,
-        1e-3,
-    ]
+    methods = ("lora", "full", "head", "scratch")
+    assert [values_of(FEW, train__method=method)["train.rate"] for method in methods] == [2e-3, 5e-4, 1e-3, 1e-3]
+    assert [values_of(FOOD, train__method=method)["train.rate"] for method in methods] == [1e-3, 1e-4, 1e-3, 1e-3]
     assert values_of(STREETS, train__method="full")["train.rate"] == 1e-4
 
 

@@ -11,7 +11,7 @@ from tests.training.tiny import sees, sees_places, settings
 
 from lumora.data import open_source
 from lumora.errors import DataError
-from lumora.training import finetune, resume
+from lumora.training import finetune, first_look, resume
 from lumora.training.first_look import look_at
 
 
@@ -101,11 +101,22 @@ def test_look__at_many_pictures_is_at_an_even_part_and_says_so(tmp_path):
     source = open_source(tmp_path, near_duplicates_together=False)
     assert look_at(source, seconds=1e9) == []
     [told] = look_at(source, seconds=0.0)
-    assert told == "Of the data 32 of 150 pictures, evenly drawn, were looked at; `lumora doctor` looks at all."
+    assert told == (
+        "Of the data 32 of 150 pictures, evenly drawn, were looked at in the second that a first look takes; "
+        "`lumora doctor` looks at all."
+    )
     for file in (tmp_path / "b").iterdir():
         cut_off(file)
     with pytest.raises(DataError, match=r"32 of 150 pictures, evenly drawn, were looked at\.\n- 1?\d files damaged"):
         look_at(source, seconds=0.0)
+
+
+@pytest.mark.parametrize(
+    ("count", "in_time", "looked_at"),
+    [(112, 111.0, 112), (112, 90.0, 112), (112, 50.5, 50), (112, 1e9, 112), (9000, 8000.0, 4096)],
+)
+def test_look__is_at_all_where_nearly_all_fit_into_the_time(count, in_time, looked_at):
+    assert first_look._how_many(count, in_time) == looked_at
 
 
 def test_look__leaves_the_test_pictures_alone(data):

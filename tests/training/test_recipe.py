@@ -94,6 +94,7 @@ FIELDS: dict[str, tuple[list[tuple[str, Any]], list[str]]] = {
     "lora.alpha_pattern": ([("{query: 4.5}", {"query": 4.5})], PATTERNS),
     "lora.bias": ([("none", "none"), ("all", "all"), ("lora_only", "lora_only")], ["some", "true"]),
     "train.method": ([("lora", "lora"), ("full", "full"), ("head", "head"), ("scratch", "scratch")], ["dora", "1"]),
+    "train.start_from": ([("runs/flowers/bundle", "runs/flowers/bundle"), ("3", "3")], [""]),
     "train.epochs": ([("1", 1), ("1000000", 1_000_000)], ["0", "1000001", "2.5", "long"]),
     "train.batch_size": ([("1", 1), ("64", 64)], ["0", "1000001", "8.0", "[8]"]),
     "train.micro_batch": COUNT,

@@ -17,6 +17,8 @@ _SECONDS = 1.0
 _AT_FIRST = 32
 """Samples by which it is seen how long one takes."""
 _MOST = 4096
+_NEARLY_ALL = 0.8
+"""So large a part takes hardly less time than all."""
 _LOOKED_AT = ("train", "validation")
 
 _ENDS_IT = {
@@ -43,10 +45,9 @@ def look_at(source: Source, *, skip_bad: bool = False, seconds: float = _SECONDS
     count = sum(len(samples) for samples in whole.splits.values())
     some = _drawn(whole, min(count, _AT_FIRST))
     findings, took = _findings(some)
-    could = int(_AT_FIRST * seconds / max(took, 1e-6))
     looked_at = min(count, _AT_FIRST)
-    if could > looked_at < count:
-        looked_at = min(count, could, _MOST)
+    if (could := _how_many(count, _AT_FIRST * seconds / max(took, 1e-6))) > looked_at:
+        looked_at = could
         findings, _ = _findings(_drawn(whole, looked_at))
     if looked_at < count:
         findings = [finding for finding in findings if finding.kind not in _NEEDS_ALL]
@@ -56,8 +57,13 @@ def look_at(source: Source, *, skip_bad: bool = False, seconds: float = _SECONDS
         raise DataError(_refused(fatal, f" {of_how_many}." if looked_at < count else ""))
     told = [f"The data: {_told(f)}" for f in findings if f.severity != "note" and f not in fatal]
     if looked_at < count:
-        told.append(f"Of the data {of_how_many}; `lumora doctor` looks at all.")
+        told.append(f"Of the data {of_how_many} in the second that a first look takes; `lumora doctor` looks at all.")
     return told
+
+
+def _how_many(count: int, in_time: float) -> int:
+    """How many of so many pictures are looked at where there is time for some."""
+    return min(count if in_time >= _NEARLY_ALL * count else int(in_time), _MOST, count)
 
 
 def _only(source: Source, splits: tuple[str, ...]) -> Source:

@@ -11,11 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from lumora.bundle import written_and_verified
 from lumora.data import Source
 from lumora.lora.status import count_parameters
 from lumora.models import Preprocessing
-from lumora.tasks.evaluating import evaluate
 from lumora.tasks.metrics.base import Scores
 from lumora.tasks.selftest import self_test
 from lumora.training.agreeing import (
@@ -30,6 +28,7 @@ from lumora.training.agreeing import (
 from lumora.training.checkpoints import Checkpoint
 from lumora.training.choosing import Chosen, resolve
 from lumora.training.events import Audience, Begun, EpochDone, Listener, Opened
+from lumora.training.finishing import finish
 from lumora.training.first_look import look_at
 from lumora.training.folder import RunFolder, free_place
 from lumora.training.head_first import train_head_first
@@ -40,15 +39,14 @@ from lumora.training.origins import read_origins, write_origins
 from lumora.training.processes import Processes
 from lumora.training.ready import Ready, check_given, check_identity, identity, name_of, ready
 from lumora.training.recipe import Recipe, asked_of, parse_asked, read_recipe, write_recipe
-from lumora.training.report import report_on
 from lumora.training.rules.model import EMBEDDED
 from lumora.training.setup import Prepared, prepare, source_for
 from lumora.training.several import device_here, taking_part
 from lumora.training.sifting import without_unreadable
+from lumora.training.starting import start_from_bundle
 from lumora.training.stopping import AskedToStop, StopRequest, heeding_signals
 from lumora.training.surveying import survey
 from lumora.training.tracking import Tracking, refuse_missing
-from lumora.training.trained import changing_tensors, put
 
 _TESTED_ON = 2
 
@@ -178,11 +176,21 @@ def _created(chosen: Chosen, asked: Recipe) -> RunFolder:
 def _usable(processes: Processes, source: Source, asked: Recipe) -> tuple[Source, list[str]]:
     """The data as far as they can be learnt from, and what is to be told of them."""
     check_same_pictures(processes, source)
-    notes: list[str] = []
+    notes = [source.corrected] if source.corrected else []
     skip_bad = bool(asked.data.skip_bad)
     if skip_bad:
         source = without_unreadable(source, notes.append, processes)
     return source, [*notes, *(processes.first(lambda: look_at(source, skip_bad=skip_bad)) or ())]
+
+
+@dataclass(frozen=True)
+class _Going:
+    """A training that has everything it needs."""
+
+    prepared: Prepared
+    loop: Loop
+    listener: Audience
+    tracking: Tracking
 
 
 def _run(
@@ -194,6 +202,7 @@ def _run(
     given: Ready | None = None,
     notes: Sequence[str] = (),
 ) -> Run:
+    """Do what a recipe says in a folder, from the base to the report."""
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
     written, stop = _Written(folder), StopRequest()
@@ -203,61 +212,68 @@ def _run(
     try:
         with ended_by_signals_to_any(processes, stop):
             prepared = prepare(recipe, source, device_here(), given, processes)
-            samples = LiveSamples(prepared, folder.path / "samples", recipe.run.live_samples or 0)
-            tracked = (recipe.run.track or ()) if processes.is_first else ()
-            tracking = Tracking(tracked, folder.path, asked_of(recipe), Audience(hearing).told)
-            listener = Audience([*hearing, samples, tracking] if processes.is_first else [])
-            for note in notes:
-                listener.told(note)
-            processes.first(lambda: _prove_evaluation(prepared))
-            loop = Loop(prepared.work, prepared.course, _saver(folder, prepared), listener, stop)
-            _begin(loop, prepared, folder, listener)
-            listener.begun(_begun(loop, prepared, stop))
+            going = _ready_to_go(prepared, folder, hearing, notes, stop, given)
     except AskedToStop:
         number = processes.highest(stop.signal or 0)
         return Run(folder.path, Ending.ASKED, 0, 0, Scores({}), 0.0, 0, 0, tuple(written.notes), number)
     with heeding_signals(stop):
-        ending = loop.run()
-    tracking.close()
-    scores = Scores({})
-    try:
-        with ended_by_signals_to_any(processes, stop):
-            if processes.agree(stop.asked):
-                raise AskedToStop
-            listener.doing("measuring the best epoch")
-            put(changing_tensors(prepared.model), loop.best)
-            scores = _scores(prepared)
-            listener.doing("writing the bundle, and trying it in a fresh process")
-            module = None if given is None else given.module
-            processes.first(
-                lambda: written_and_verified(folder.bundle, prepared.model, prepared.about(scores), base=module)
-            )
-    except AskedToStop:
-        ending = Ending.ASKED
-    else:
-        listener.doing("writing the report")
-        processes.first(lambda: report_on(folder, prepared, listener.told, stop))
-    progress, sizes = loop.progress, [(p.numel(), p.requires_grad) for p in prepared.model.parameters()]
+        ending = going.loop.run()
+    going.tracking.close()
+    module = None if given is None else given.module
+    scores = finish(folder, prepared, going.loop.best, going.listener, stop, module)
+    number = processes.highest(stop.signal or 0) or None
+    return _ended(folder, going, Ending.ASKED if scores is None else ending, scores, written.notes, number)
+
+
+def _ready_to_go(
+    prepared: Prepared,
+    folder: RunFolder,
+    hearing: Sequence[Listener],
+    notes: Sequence[str],
+    stop: StopRequest,
+    given: Ready | None,
+) -> _Going:
+    """Prove the evaluation, and bring the training to where it goes on; `hearing` is empty but in the first process."""
+    recipe, processes = prepared.recipe, prepared.work.stepper.processes
+    samples = LiveSamples(prepared, folder.path / "samples", recipe.run.live_samples or 0)
+    tracked = (recipe.run.track or ()) if processes.is_first else ()
+    tracking = Tracking(tracked, folder.path, asked_of(recipe), Audience(hearing).told)
+    listener = Audience([*hearing, samples, tracking] if processes.is_first else [])
+    for note in notes:
+        listener.told(note)
+    processes.first(lambda: _prove_evaluation(prepared))
+    loop = Loop(prepared.work, prepared.course, _saver(folder, prepared), listener, stop)
+    _begin(loop, prepared, folder, listener, given)
+    listener.begun(_begun(loop, prepared, stop))
+    return _Going(prepared, loop, listener, tracking)
+
+
+def _ended(
+    folder: RunFolder, going: _Going, ending: Ending, scores: Scores | None, notes: Sequence[str], number: int | None
+) -> Run:
+    """What a training came to."""
+    progress = going.loop.progress
+    sizes = [(p.numel(), p.requires_grad) for p in going.prepared.model.parameters()]
     return Run(
         folder.path,
         ending,
         progress.epoch,
         progress.best_epoch,
-        scores,
-        loop.seconds,
+        Scores({}) if scores is None else scores,
+        going.loop.seconds,
         sum(size for size, trains in sizes if trains),
         sum(size for size, _ in sizes),
-        tuple(written.notes),
-        processes.highest(stop.signal or 0) or None,
+        tuple(notes),
+        number,
     )
 
 
-def _begin(loop: Loop, prepared: Prepared, folder: RunFolder, listener: Listener) -> None:
+def _begin(loop: Loop, prepared: Prepared, folder: RunFolder, listener: Listener, given: Ready | None = None) -> None:
     """Go to the last checkpoint; where there is none, prove that adapters learn, and train the head alone."""
     processes = prepared.work.stepper.processes
     found = newest_checkpoint(processes, folder)
     if found is None:
-        processes.first(lambda: _begin_anew(prepared, listener))
+        processes.first(lambda: _begin_anew(prepared, listener, given))
         begin_alike(processes, prepared)
         return
     for note in found.notes:
@@ -266,8 +282,9 @@ def _begin(loop: Loop, prepared: Prepared, folder: RunFolder, listener: Listener
     loop.load(found.checkpoint.tensors, found.checkpoint.state)
 
 
-def _begin_anew(prepared: Prepared, listener: Listener) -> None:
+def _begin_anew(prepared: Prepared, listener: Listener, given: Ready | None = None) -> None:
     prove_adapters(prepared, listener.told)
+    start_from_bundle(prepared, given, listener.told)
     if prepared.recipe.train.head_first:
         listener.doing("training the head alone")
     train_head_first(prepared, listener.told)
@@ -313,15 +330,6 @@ def _prove_evaluation(prepared: Prepared) -> None:
             break
     prepared.work.validation.load_state_dict({"epoch": 0, "batches": 0})
     self_test(prepared.work.task, batches)
-
-
-def _scores(prepared: Prepared) -> Scores:
-    work = prepared.work
-    if work.validation is None:
-        return Scores({})
-    work.validation.load_state_dict({"epoch": 0, "batches": 0})
-    metrics = evaluate(work.model, work.task, work.validation, precision=work.stepper.in_precision)
-    return work.stepper.processes.summed(metrics).scores()
 
 
 class _Written(Listener):

@@ -1,9 +1,6 @@
-import warnings
-
 import pytest
 
 from lumora.data.scenes import write_scenes
-from lumora.errors import LumoraWarning
 
 SIDE = 96
 
@@ -15,11 +12,3 @@ def scenes(tmp_path_factory):
     for task in ("classification", "segmentation"):
         write_scenes(root / task, 120, size=(SIDE, SIDE), task=task)
     return root
-
-
-@pytest.fixture(autouse=True)
-def _small_models_are_meant_to_be():
-    """Adapters of tiny layers are larger than the layers."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "adapters are larger|.* larger than the layers", LumoraWarning)
-        yield

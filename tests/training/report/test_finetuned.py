@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 
 import pytest
 from PIL import Image
 from tests.training.report.making import SEES_AS_IT_IS, TellsColours, source
 from tests.training.small import NAMES, Drawn
+from tests.training.tiny import save_pictures, sees, sees_places, settings, watched
 
+import lumora
+from lumora.data import open_source
 from lumora.training import finetune, write_report
 from lumora.training.events import Listener
 from lumora.training.folder import RunFolder
 from lumora.training.report.content import content_of
+from lumora.training.report.examining import Looking
 from lumora.training.report.subject import of_folder
 
 QUICK = {
@@ -108,6 +113,53 @@ def test_finetune__asked_to_stop_while_the_report_is_written_has_its_bundle(tmp_
     trap.armed.clear()
     text = write_report(run.folder, data, TellsColours(len(NAMES), places=False)).read_text(encoding="utf-8")
     assert "was not written: it was asked to stop" in text  # what was told on the way
+
+
+class Counting(Listener):
+    """Counts how often a model sees pictures, by what is being done."""
+
+    def __init__(self):
+        self.now, self.seen = "", Counter()
+
+    def doing(self, what):
+        self.now = what
+
+    def see(self, model, pictures):
+        self.seen[self.now] += len(pictures)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_finetune__sees_the_pictures_for_validation_once_for_scores_and_report(masked, tmp_path):
+    data = open_source(
+        save_pictures(tmp_path, 24) / ("masked" if masked else "classes"), near_duplicates_together=False
+    )
+    counting = Counting()
+    run = finetune(
+        data,
+        watched(counting.see, masked),
+        out=tmp_path / "run",
+        settings=settings(train__epochs=1),
+        listeners=[counting],
+    )
+    count = len(data.splits["validation"])
+    assert count
+    assert counting.seen["measuring the best epoch"] == count
+    assert counting.seen["writing the report"] == 0
+    before = (run.folder / "report.html").read_bytes()
+    assert write_report(run.folder, data, sees_places() if masked else sees()).read_bytes() == before
+
+
+def test_finetune__saves_its_bundle_where_nothing_can_be_reported(tmp_path, monkeypatch):
+    def fail(self, logits, targets):
+        raise ZeroDivisionError("nothing to see")
+
+    monkeypatch.setattr(Looking, "__call__", fail)
+    data = save_pictures(tmp_path) / "classes"
+    run = finetune(data, sees(), out=tmp_path / "run", settings=settings(train__epochs=1))
+    assert run.bundle is not None
+    assert run.scores["accuracy"] == lumora.load(run.bundle, base=sees()).evaluate(data, split="validation")["accuracy"]
+    [note] = [note for note in run.notes if "report" in note]
+    assert "was not written: nothing to see" in note
 
 
 @pytest.mark.slow

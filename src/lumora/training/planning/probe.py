@@ -6,11 +6,10 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from lumora.data.places import cache_home
 from lumora.errors import TrainingError
+from lumora.training.planning.place import own_place
 from lumora.training.planning.probed import Probed
 from lumora.training.recipe import Recipe, write_recipe
 
@@ -25,11 +24,10 @@ def probe(recipe: Recipe) -> Probed:
     Costs what the training costs to begin, and then half a minute at most, or two steps. The base's weights are fetched
     if they are not here.
     """
-    with tempfile.TemporaryDirectory(prefix="lumora-plan-", dir=_roomy()) as place:
-        folder = Path(place)
+    with own_place() as folder:
         write_recipe(recipe, folder / "recipe.yaml")
         ended = subprocess.run(
-            [sys.executable, "-P", "-m", "lumora.training.planning", place],
+            [sys.executable, "-P", "-m", "lumora.training.planning", str(folder)],
             env=_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -40,16 +38,6 @@ def probe(recipe: Recipe) -> Probed:
         if ended.returncode == 0:
             return Probed(**json.loads((folder / "probed.json").read_text(encoding="utf-8")))
     raise TrainingError(_reason(ended))
-
-
-def _roomy() -> Path | None:
-    """A folder on a disk, if there is one to write to: temporary files often lie in memory, which is measured."""
-    home = cache_home()
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return home if os.access(home, os.W_OK) else None
 
 
 def _environment() -> dict[str, str]:

@@ -34,10 +34,9 @@ _GATHERED = ("running_mean", "running_var", "num_batches_tracked")
 """What a bundle holds beside what was trained: the statistics of norms."""
 
 
-def content_of(subject: Subject) -> dict[str, Any]:
-    """What the templates are given. Evaluates the model, and reads a few pictures."""
-    found = None
-    if subject.validation is not None:
+def content_of(subject: Subject, found: Findings | None = None) -> dict[str, Any]:
+    """What the templates are given. Evaluates the model where nothing was `found` yet, and reads a few pictures."""
+    if found is None and subject.validation is not None:
         found = examine(subject.model, subject.task, subject.validation, precision=subject.precision)
     folder, about, recipe = subject.folder, subject.about, subject.recipe
     main = (recipe.train.best_by or found.main) if found else ""

@@ -17,7 +17,7 @@ from lumora.data import Loader, Sample
 from lumora.tasks import Task
 from lumora.tasks.evaluating import evaluate
 from lumora.tasks.metrics import SegmentationMetrics
-from lumora.tasks.metrics.base import Scores
+from lumora.tasks.metrics.base import Metrics, Scores
 from lumora.tasks.metrics.confusion import Confusion
 from lumora.tasks.worst import Judged, Worst
 
@@ -56,27 +56,22 @@ def examine(
 ) -> Findings:
     """Evaluate a model and look at every prediction once; the loader must not draw an order."""
     loader.set_epoch(0)
-    looking = _Looking(task, loader.pictures.samples)
-    metrics = evaluate(model, task, loader, precision=precision, seen=seen, beside=looking)
-    confusion = looking.confusion()
-    if isinstance(metrics, SegmentationMetrics):
-        confusion = metrics.confusion()
-    return Findings(
-        pictures=len(loader.pictures),
-        scores=metrics.scores(),
-        main=metrics.main,
-        confusion=confusion,
-        worst=looking.worst.found(),
-        shown=looking.shown,
-    )
+    looking = Looking(task, loader.pictures.samples)
+    return looking.findings(evaluate(model, task, loader, precision=precision, seen=seen, beside=looking))
 
 
-class _Looking:
-    """Looks at one batch after the other."""
+class Looking:
+    """Looks at one batch after the other, in the samples' order, beside an evaluation.
 
-    def __init__(self, task: Task[Any], samples: Sequence[Sample]) -> None:
-        self.worst = Worst(task, WORST.get(task.name, _WORST))
-        self.shown: list[Judged[Any]] = []
+    Args:
+        task: what is evaluated.
+        samples: all of them.
+        keep: how many of the worst are kept; as many as a report shows if not said.
+    """
+
+    def __init__(self, task: Task[Any], samples: Sequence[Sample], keep: int | None = None) -> None:
+        self._worst = Worst(task, WORST.get(task.name, _WORST) if keep is None else keep)
+        self._shown: list[Judged[Any]] = []
         self._task, self._samples, self._done = task, samples, 0
         self._to_show = set(spread(len(samples), _SHOWN.get(task.name, 0)))
         counts = task.name == "classification" and len(task.labels) <= _MOST_CLASSES
@@ -86,7 +81,7 @@ class _Looking:
         """Look at a batch."""
         places = range(self._done, self._done + len(targets))
         keys = [self._samples[place].key for place in places]
-        self.worst.update(logits, targets, keys)
+        self._worst.update(logits, targets, keys)
         for i, place in enumerate(places):
             if place in self._to_show:
                 self._show(logits[i : i + 1], targets[i].cpu(), keys[i], place)
@@ -95,14 +90,24 @@ class _Looking:
             self._confusion.update(logits.argmax(1).cpu(), ids)
         self._done += len(targets)
 
-    def confusion(self) -> Tensor | None:
-        """The matrix, where it was counted."""
-        return None if self._confusion is None else self._confusion.checked()
+    def findings(self, metrics: Metrics) -> Findings:
+        """What was found, and the metrics that were counted meanwhile."""
+        confusion = None if self._confusion is None else self._confusion.checked()
+        if isinstance(metrics, SegmentationMetrics):
+            confusion = metrics.confusion()
+        return Findings(
+            pictures=self._done,
+            scores=metrics.scores(),
+            main=metrics.main,
+            confusion=confusion,
+            worst=self._worst.found(),
+            shown=self._shown,
+        )
 
     def _show(self, logits: Tensor, target: Tensor, key: str, place: int) -> None:
         size = (int(target.shape[-2]), int(target.shape[-1]))
         [prediction] = self._task.predict(logits, [size])
-        self.shown.append(Judged(key, place, self._task.wrongness(prediction, target) or 0.0, prediction, target))
+        self._shown.append(Judged(key, place, self._task.wrongness(prediction, target) or 0.0, prediction, target))
 
 
 def spread(count: int, wanted: int) -> list[int]:

@@ -18,19 +18,21 @@ _MANY = 30
 
 def render(content: Mapping[str, Any]) -> str:
     """The whole page. Whatever names hold, they are text in it and no markup."""
-    return _environment().get_template(_PAGE).render({"levels": LEVELS, "many": _MANY, **content})
+    template = environment("lumora.training.report").get_template(_PAGE)
+    return template.render({"levels": LEVELS, "many": _MANY, **content})
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("lumora.training.report"),
+def environment(package: str) -> Environment:
+    """Where the templates of a package become HTML, with the same words for numbers everywhere."""
+    made = Environment(
+        loader=PackageLoader(package),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(  # pyright: ignore[reportUnknownMemberType]
+    made.filters.update(  # pyright: ignore[reportUnknownMemberType]
         percent=telling.percent,
         number=telling.number,
         title_of=telling.title,
@@ -38,4 +40,4 @@ def _environment() -> Environment:
         counted=telling.count,
         bytes=telling.size,
     )
-    return environment
+    return made

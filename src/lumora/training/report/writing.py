@@ -13,20 +13,28 @@ from lumora.data.durable import write_file
 from lumora.errors import RunError
 from lumora.training.folder import RunFolder
 from lumora.training.report.content import content_of
+from lumora.training.report.examining import Findings
 from lumora.training.report.page import render
 from lumora.training.report.subject import Subject, of_folder, of_prepared
 from lumora.training.setup import Prepared
 from lumora.training.stopping import AskedToStop, StopRequest, ended_by_signals
 
 
-def report_on(folder: RunFolder, prepared: Prepared, told: Callable[[str], None], stop: StopRequest) -> None:
+def report_on(
+    folder: RunFolder,
+    prepared: Prepared,
+    told: Callable[[str], None],
+    stop: StopRequest,
+    found: Findings | None = None,
+) -> None:
     """Write the report of a training whose bundle was just saved. What keeps it from being written is told only.
 
-    Costs an evaluation of the model; the memory does not grow with the number of pictures.
+    Without what was `found` in the pictures for validation it costs an evaluation of the model; the memory does not
+    grow with the number of pictures.
     """
     try:
         with ended_by_signals(stop):
-            _write(of_prepared(folder, prepared))
+            _write(of_prepared(folder, prepared), found)
     except AskedToStop:
         told(_not_written(folder, "it was asked to stop"))
     except Exception as error:
@@ -58,6 +66,6 @@ def _not_written(folder: RunFolder, why: str) -> str:
     )
 
 
-def _write(subject: Subject) -> None:
+def _write(subject: Subject, found: Findings | None = None) -> None:
     # Names of files need not be text; what is none becomes a question mark.
-    write_file(subject.folder.report, render(content_of(subject)).encode(errors="replace"))
+    write_file(subject.folder.report, render(content_of(subject, found)).encode(errors="replace"))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from lumora.training.rules.base import Choice, Choosing, Rule, always, default, detected
+from lumora.training.rules.train import is_short, steps
 
 LARGEST_SIDE = 512
 STRIDE = 32
@@ -35,9 +36,11 @@ def area(known: Choosing) -> Choice:
 
 
 def scale(known: Choosing) -> Choice:
-    """0.5 to 2 for segmentation, null for classification."""
+    """0.5 to 2 for segmentation, 0.75 to 1.5 below 500 steps, null for classification."""
     if not known.facts.segments:
         return default(None, "classification draws a part")
+    if is_short(known):
+        return detected((0.75, 1.5), f"{steps(known):,} steps are few to learn every scale")
     return default((0.5, 2.0), "usual for segmentation")
 
 

@@ -15,6 +15,10 @@ EPOCHS = {"classification": (5, 50), "multilabel": (5, 50), "segmentation": (10,
 """The fewest and the most epochs."""
 STEPS_IN_AN_EPOCH = 4
 """A batch is no larger than lets an epoch have so many."""
+FEW_STEPS = 500
+"""A training of fewer steps learns faster."""
+SHORT_RATES = {"lora": 2e-3, "full": 5e-4}
+"""The rate of such a training, by its method."""
 BYTES_OF_A_PIXEL = 5000
 """What a model remembers of one pixel of its input until the backward pass, rather too many: measured 2,200 for
 ViT-B/16 and 4,900 for poolformer_m36."""
@@ -56,7 +60,7 @@ def grad_checkpointing(known: Choosing) -> Choice:
 def epochs(known: Choosing) -> Choice:
     """So many that there are 1,000 steps, from 5 to 50; for segmentation 2,000 steps, from 10 to 100."""
     task = known.facts.task
-    steps = max(1, known.facts.pictures_train // known["train.batch_size"])
+    steps = _steps_in_epoch(known)
     fewest, most = EPOCHS[task]
     wanted = math.ceil(STEPS_AT_LEAST[task] / steps)
     chosen = min(max(wanted, fewest), most)
@@ -64,13 +68,36 @@ def epochs(known: Choosing) -> Choice:
 
 
 def rate(known: Choosing) -> Choice:
-    """0.001; 0.0005 for adapters in segmentation; 0.0001 with method full."""
+    """0.001, 0.0005 for adapters in segmentation, 0.0001 with method full; below 500 steps 0.002, 0.0005 with full."""
     method = known["train.method"]
+    if method in SHORT_RATES and is_short(known):
+        return detected(SHORT_RATES[method], f"{steps(known):,} steps are few")
     if method == "full":
         return default(1e-4, "pretrained weights are changed carefully")
     if method == "lora" and known.facts.segments:
         return default(5e-4, "usual for adapters in segmentation")
     return default(1e-3, "usual for adapters" if method == "lora" else "usual for fresh weights")
+
+
+def head_rate(known: Choosing) -> Choice:
+    """0.001; below 500 steps 0.005, and 0.01 for segmentation."""
+    if known["train.method"] == "scratch" or not is_short(known):
+        return default(1e-3, "usual for a fresh head")
+    return detected(1e-2 if known.facts.segments else 5e-3, f"{steps(known):,} steps are few for a fresh head")
+
+
+def is_short(known: Choosing) -> bool:
+    """Whether there are so few steps that what is fresh does not learn enough at ordinary rates."""
+    return steps(known) < FEW_STEPS
+
+
+def steps(known: Choosing) -> int:
+    """All steps of the training."""
+    return known["train.epochs"] * _steps_in_epoch(known)
+
+
+def _steps_in_epoch(known: Choosing) -> int:
+    return max(1, known.facts.pictures_train // known["train.batch_size"])
 
 
 def precision(known: Choosing) -> Choice:
@@ -101,11 +128,12 @@ def _bytes_of_a_picture(known: Choosing) -> int:
 
 RULES: Mapping[str, Rule] = {
     "train.method": always("lora", "small files, nearly the quality of training everything"),
+    "train.start_from": always(None, "adapters and head begin anew"),
     "train.epochs": epochs,
     "train.batch_size": batch_size,
     "train.micro_batch": micro_batch,
     "train.rate": rate,
-    "train.head_rate": always(1e-3, "usual for a fresh head"),
+    "train.head_rate": head_rate,
     "train.lora_plus": always(None, "both factors learn alike"),
     "train.weight_decay": always(0.05, "usual for AdamW in vision"),
     "train.warmup": always(0.1, "a tenth of all steps"),

@@ -101,6 +101,16 @@ def _even_ranks(values: Values) -> Iterator[str]:
         yield "lora.start 'orthogonal' needs even ranks in lora.r and lora.rank_pattern"
 
 
+def _start_from(values: Values) -> Iterator[str]:
+    bundle = values.get("train.start_from")
+    if bundle is None:
+        return
+    if values.get("train.method") == "scratch":
+        yield f"train.start_from is {bundle!r}, but train.method 'scratch' begins with random weights"
+    if values.get("lora.start", True) not in (True, False, "gaussian", "orthogonal"):
+        yield f"train.start_from is {bundle!r}, but lora.start {told(values['lora.start'])} changes the base's weights"
+
+
 def _patience(values: Values) -> Iterator[str]:
     if values.get("train.patience") is not None and "train.best_by" in values and values["train.best_by"] is None:
         yield "train.patience waits for a better score, but train.best_by is null, so none is looked at"
@@ -114,5 +124,6 @@ _CHECKS: tuple[Callable[[Values], Iterator[str]], ...] = (
     _splits,
     _micro_batch,
     _even_ranks,
+    _start_from,
     _patience,
 )

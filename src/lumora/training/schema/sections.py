@@ -81,6 +81,9 @@ class Train(Section):
     method: Literal["lora", "full", "head", "scratch"] | None = _key(
         "train adapters and the head, everything, the head alone, or everything from random weights"
     )
+    start_from: Annotated[kinds.PathText | None, Null("the base alone")] = _key(
+        "a bundle of the same kind, from which adapters and head are taken as they begin"
+    )
     epochs: Annotated[int, Ge(1), Le(1_000_000)] | None = _key("how often every picture is seen")
     batch_size: Annotated[int, Ge(1), Le(1_000_000)] | None = _key("pictures in a step, over all processes")
     micro_batch: kinds.Count | None = _key("pictures computed at once; a step adds up as many as it needs")

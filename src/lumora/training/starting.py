@@ -1,0 +1,91 @@
+"""Beginning where an earlier training ended: adapters, head and all else that is trained are taken from its bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lumora.bundle import About, load, read_about
+from lumora.data.labels import listed
+from lumora.errors import BundleError, RecipeError
+from lumora.lora import LoraConfig, PeftModel, files
+from lumora.lora.names import is_inside
+from lumora.training.ready import Ready
+from lumora.training.setup import Prepared, lora_config
+
+_LISTED = 3
+
+
+def start_from_bundle(prepared: Prepared, given: Ready | None, told: Callable[[str], None]) -> None:
+    """Put what the bundle of `train.start_from` has learnt into a model that has not begun; an error if it is another.
+
+    Costs a second model for the moment.
+    """
+    bundle = prepared.recipe.train.start_from
+    if bundle is None:
+        return
+    about = read_about(bundle)
+    _check(prepared, about, bundle)
+    base = prepared.recipe.base.name if given is None else given.copy()
+    loaded = load(bundle, base=base, task=prepared.source.task).model
+    if isinstance(prepared.model, PeftModel) and isinstance(loaded, PeftModel):
+        here, there = (_config(prepared), loaded.peft_config[files.DEFAULT])
+        files.check_same_arithmetic(here, there, files.DEFAULT)
+    own, learnt = _learnt(prepared, prepared.model), _learnt(prepared, loaded)
+    _check_alike(own, learnt, bundle)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(learnt[name])
+    told(f"Adapters and head begin as they are in {bundle}, which was trained before.")
+
+
+def _config(prepared: Prepared) -> LoraConfig:
+    return lora_config(prepared.base, prepared.recipe)
+
+
+def _learnt(prepared: Prepared, model: nn.Module) -> Mapping[str, Tensor]:
+    """What a training of this kind keeps of a model, under names that are the same in every such model."""
+    if isinstance(model, PeftModel):
+        return files.adapter_state_dict(model, files.DEFAULT)
+    state: dict[str, Tensor] = model.state_dict()
+    if prepared.recipe.train.method != "head":
+        return state
+    return {name: tensor for name, tensor in state.items() if any(is_inside(name, h) for h in prepared.base.heads)}
+
+
+def _check(prepared: Prepared, about: About, bundle: str) -> None:
+    """Refuse a bundle of another kind, with all that is another."""
+    recipe, source = prepared.recipe, prepared.source
+    pairs = {
+        "task": (about.task, source.task),
+        "labels": (listed(about.labels.names), listed(source.labels.names)),
+        "what is trained": (about.method, recipe.train.method),
+    }
+    problems = [f"{what}: {there} in the bundle, {here} here" for what, (there, here) in pairs.items() if there != here]
+    if not problems and about.labels.names != source.labels.names:
+        problems = ["labels: others in the bundle than here"]
+    if problems:
+        raise RecipeError(
+            f"This training cannot begin from {bundle} (train.start_from):\n"
+            + "\n".join(f"- {problem}" for problem in problems)
+            + "\nTake the recipe of the bundle's own run, or leave train.start_from out."
+        )
+
+
+def _check_alike(own: Mapping[str, Tensor], learnt: Mapping[str, Tensor], bundle: str) -> None:
+    """Refuse a bundle whose tensors are others: other targets, another rank."""
+    problems = [f"{name} is in one of them only" for name in sorted(own.keys() ^ learnt.keys())]
+    problems += [
+        f"{name} is {tuple(learnt[name].shape)} in the bundle and {tuple(own[name].shape)} here"
+        for name in own
+        if name in learnt and own[name].shape != learnt[name].shape
+    ]
+    if problems:
+        more = f"\n- and {len(problems) - _LISTED:,} more" if len(problems) > _LISTED else ""
+        raise BundleError(
+            f"This training cannot begin from {bundle} (train.start_from), whose adapters or head are others:\n"
+            + "\n".join(f"- {problem}" for problem in problems[:_LISTED])
+            + f"{more}\nGive the keys of the section lora the values that they have in the recipe of the bundle's run."
+        )
