@@ -1,20 +1,9 @@
-import warnings
-
 import pytest
 from tests.bundle.making import about_of, adapted, ready_base
 from tests.predict.making import bundle_of
 
 import lumora
 from lumora.bundle import write
-from lumora.errors import LumoraWarning
-
-
-@pytest.fixture(autouse=True)
-def _small_models_are_meant_to_be():
-    """Adapters of tiny layers are larger than the layers."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "adapters are larger|.* larger than the layers", LumoraWarning)
-        yield
 
 
 @pytest.fixture

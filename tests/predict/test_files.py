@@ -1,6 +1,7 @@
 import io
 import json
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +44,29 @@ def test_files__names_are_given_once(tmp_path):
     files.close()
     lines = [json.loads(line)["mask"] for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
     assert lines == ["masks/a.png", "masks/a.jpg.png", "masks/A.jpg-2.png", "masks/b/a.png", "masks/a.jpg-3.png"]
+
+
+@pytest.mark.parametrize("removed", range(5))
+def test_files__beginning_anew_may_be_stopped_at_any_moment(tmp_path, monkeypatch, removed):
+    files = PredictionFiles(tmp_path / "out", {})
+    for name in ("a.png", "b.png", "c.png"):
+        files.add(Content({"picture": name}, b"mask"), name)
+    files.close()
+    unlink, gone = Path.unlink, []
+
+    def stops(path, missing_ok=False):
+        if len(gone) == removed:
+            raise OSError("stopped")
+        unlink(path, missing_ok)
+        gone.append(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", stops)
+        with pytest.raises(OutputError, match="stopped"):
+            PredictionFiles(tmp_path / "out", {})
+    PredictionFiles(tmp_path / "out", {}).close()
+    left = [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert sorted(left) == ["predictions.json", "predictions.jsonl"]
 
 
 def test_files__a_place_that_cannot_be_written_is_told(tmp_path):

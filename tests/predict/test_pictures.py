@@ -30,9 +30,11 @@ def test_pillow__becomes_rgb_as_its_file_does(mode, tmp_path):
     else:
         image = image.convert(mode)
     path = tmp_path / ("one.tif" if mode in ("CMYK", "YCbCr") else "one.png")
-    image.save(path)
-    assert read(image).equal(read(path))
-    assert read(image).shape == (3, 5, 7)
+    # Pillow 12 cannot read the YCbCr that it writes uncompressed; compressed, libtiff makes it RGB and rounds again.
+    image.save(path, **({"compression": "tiff_lzw"} if mode == "YCbCr" else {}))
+    from_file = read(path)
+    assert (read(image).int() - from_file.int()).abs().max() <= (mode == "YCbCr")
+    assert from_file.shape == (3, 5, 7)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

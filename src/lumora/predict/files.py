@@ -4,6 +4,7 @@ predictions.json    what made them: the bundle, its task and labels
 predictions.jsonl   a line of JSON for each picture
 masks/              PNG files whose pixels are class ids, with the classes' colours as palette
 overlays/           the pictures with what was predicted
+.lumora/            while a process writes: what is not whole yet
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import os
-from collections.abc import Generator, Iterable, Iterator
+import secrets
+import shutil
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,61 +26,193 @@ from PIL import Image
 from torch import Tensor
 
 from lumora.data.labels import Labels
+from lumora.data.locks import hold
 from lumora.errors import OutputError
+from lumora.predict.earlier import (
+    ABOUT,
+    LINES,
+    MARK,
+    MASKS,
+    OVERLAYS,
+    WORK,
+    about_there,
+    keep_what_is_whole,
+    own_files,
+    stems_of,
+)
 
-ABOUT, LINES, MASKS, OVERLAYS = "predictions.json", "predictions.jsonl", "masks", "overlays"
-_MARK = "lumora_predictions"
-_FORMAT = 1
+_FORMAT, _LOCK = 2, "lock"
+_TOLD = "bundle"
+"""What is only told: a bundle may have been moved since."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What is to be written for one picture."""
+    """What is to be written for one picture; a path is that of a file that was written already, and is moved."""
 
     line: dict[str, Any]
-    mask: bytes | None = None
-    overlay: bytes | None = None
+    mask: bytes | Path | None = None
+    overlay: bytes | Path | None = None
+    masks: Mapping[str, bytes | Path] = field(default_factory=dict[str, bytes | Path])
+    """Of several bundles, each one's mask."""
 
 
 class PredictionFiles:
     """A folder that fills up with predictions, one picture after the other; what is done is there at any moment.
 
-    Files of an earlier call are removed first, and only those: a folder that holds anything else is refused.
+    Files of an earlier call are removed first, and only those, or kept with `resume`: a folder that holds anything else
+    is refused. A line is written when its files are whole, whatever ends the process, and takes them into their places
+    in the same moment. Only one process at a time writes into a folder.
+
+    Args:
+        folder: made if need be.
+        about: what makes the predictions, as values that JSON knows.
+        resume: keep what is there, if the same made it.
+        take: is given every line that is kept.
     """
 
-    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        about: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        take: Callable[[dict[str, Any]], None] = lambda line: None,
+    ) -> None:
         self.folder, self._names = folder, _Names()
+        self.done: set[str] = set()
+        """The pictures that an earlier call has done."""
+        made_by = json.loads(json.dumps({MARK: _FORMAT, **about}))
         with _explained(folder, "Choose another place."):
-            old = _own_files(folder)
-            folder.mkdir(parents=True, exist_ok=True)
-            for path in old:
-                path.unlink(missing_ok=True)
-            (folder / ABOUT).write_text(json.dumps({_MARK: _FORMAT, **about}, indent=2) + "\n", encoding="utf-8")
-            self._lines = (folder / LINES).open("w", encoding="utf-8")
+            old = own_files(folder)
+            earlier = about_there(folder) if resume else None
+            if earlier is not None:
+                _check_same(folder, earlier, made_by)
+            (folder / WORK).mkdir(parents=True, exist_ok=True)
+            self._lock = _only_one(folder / WORK)
+            try:
+                self._tidy(old, keeping=earlier is not None, take=take)
+                (folder / WORK / ABOUT).write_text(json.dumps(made_by, indent=2) + "\n", encoding="utf-8")
+                (folder / WORK / ABOUT).replace(folder / ABOUT)
+                self._lines = (folder / LINES).open("a", encoding="utf-8")
+            except BaseException:
+                self._let_go()
+                raise
 
     def add(self, content: Content, name: str) -> None:
         """Write what belongs to a picture; `name` is its place among the pictures, with slashes."""
         stem = self._names.free(name)
-        parts = ((MASKS, "mask", ".png", content.mask), (OVERLAYS, "overlay", ".jpg", content.overlay))
-        files = {key: (f"{place}/{stem}{ending}", data) for place, key, ending, data in parts if data is not None}
-        line = {**content.line, **{key: file for key, (file, _) in files.items()}}
-        with _explained(self.folder, f"Make room; what was predicted before is in {self.folder}."):
+        line, files = dict(content.line), dict[str, bytes | Path]()
+        for key, place, ending, data in (
+            ("mask", MASKS, ".png", content.mask),
+            ("overlay", OVERLAYS, ".jpg", content.overlay),
+        ):
+            if data is not None:
+                line[key] = f"{place}/{stem}{ending}"
+                files[line[key]] = data
+        for bundle, data in content.masks.items():
+            path = f"{MASKS}/{bundle}/{stem}.png"
+            line["bundles"] = {**line["bundles"], bundle: {**line["bundles"][bundle], "mask": path}}
+            files[path] = data
+        with self.explained():
+            parts = {file: self._whole(data) for file, data in files.items()}
             # The line first: it says which files are this command's, should it be stopped now.
             self._lines.write(json.dumps(line) + "\n")
             self._lines.flush()
-            for file, data in files.values():
+            for file, part in parts.items():
                 path = self.folder / file
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
+                part.replace(path)
+
+    def part(self) -> Path:
+        """A place for a file that is being written, to be given to `add` when it is whole."""
+        return self.folder / WORK / secrets.token_hex(8)
+
+    @contextmanager
+    def explained(self) -> Generator[None]:
+        """Inside, what the system says of files that cannot be written is told in words."""
+        with _explained(self.folder, f"Make room; what was predicted before is in {self.folder}."):
+            yield
 
     def close(self) -> None:
         """End the list."""
         self._lines.close()
+        self._let_go()
+        shutil.rmtree(self.folder / WORK, ignore_errors=True)
+
+    def _tidy(self, old: Sequence[Path], *, keeping: bool, take: Callable[[dict[str, Any]], None]) -> None:
+        """Remove what an earlier call has written, or only what of it is not whole."""
+        work, told = self.folder / WORK, (self.folder / LINES, self.folder / ABOUT)
+        # What says that the others are ours goes last: whoever is stopped here can begin anew.
+        for path in sorted(old, key=lambda path: told.index(path) if path in told else -1):
+            if path != work / _LOCK and (not keeping or path.parent == work):
+                path.unlink(missing_ok=True)
+        if keeping:
+            keep_what_is_whole(self.folder, lambda line: self._keep(line, take))
+
+    def _let_go(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def _whole(self, data: bytes | Path) -> Path:
+        if isinstance(data, Path):
+            return data
+        part = self.part()
+        part.write_bytes(data)
+        return part
+
+    def _keep(self, line: dict[str, Any], take: Callable[[dict[str, Any]], None]) -> None:
+        self.done.add(line["picture"])
+        for stem in stems_of(line):
+            self._names.take(stem)
+        take(line)
+
+
+def _check_same(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise unless what is there was made as what is to come."""
+    if earlier[MARK] != _FORMAT:
+        raise OutputError(
+            f"{folder} was written by another version of Lumora, and cannot be gone on with. Leave out "
+            "--resume to begin anew, or name another folder."
+        )
+    other = [key for key in {**earlier, **now} if key != _TOLD and earlier.get(key) != now.get(key)]
+    if other:
+        told = "; ".join(f"{key}: {_short(earlier.get(key))} there, {_short(now.get(key))} now" for key in other)
+        raise OutputError(
+            f"What is in {folder} was predicted otherwise ({told}), and cannot be gone on with. Ask for the same, "
+            "leave out --resume to begin anew, or name another folder."
+        )
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _only_one(work: Path) -> FileIO | None:
+    """The lock of the process that writes; None where the file system has no locks."""
+    lock = hold(work / _LOCK)
+    if lock is None:
+        with _removed(work / f"{_LOCK}-{secrets.token_hex(4)}") as own:
+            if other := hold(own):
+                other.close()
+                raise OutputError(
+                    f"Another process is writing predictions into {work.parent}; wait for it, or name another folder."
+                )
+    return lock
+
+
+@contextmanager
+def _removed(path: Path) -> Generator[Path]:
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def check_place(folder: Path, given: Iterable[Path]) -> None:
     """Raise an error unless predictions may be written there: nothing of others is there, nor are the pictures."""
-    _own_files(folder)
+    own_files(folder)
     for root in given:
         if root.is_dir() and folder.resolve().is_relative_to(root.resolve()):
             raise OutputError(
@@ -134,48 +269,6 @@ class _Names:
         self._taken.add(found.casefold())
         return found
 
-
-# --- what is there already --------------------------------------------------------------------------------------------
-
-
-def _own_files(folder: Path) -> list[Path]:
-    """The files that an earlier call has written there; an error if there are any others."""
-    if not os.path.lexists(folder):
-        return []
-    if not folder.is_dir():
-        raise OutputError(f"{folder} is a file; name a folder that is not there yet.")
-    found = [Path(where, name) for where, _, names in os.walk(folder) for name in names]
-    found += [
-        Path(where, name) for where, names, _ in os.walk(folder) for name in names if Path(where, name).is_symlink()
-    ]
-    own = {folder / name for name in _listed(folder)} if _is_ours(folder) else set[Path]()
-    if others := sorted(path.relative_to(folder).as_posix() for path in found if path not in own):
-        more = f" and {len(others) - 3:,} more" if len(others) > 3 else ""
-        raise OutputError(
-            f"{folder} holds other things ({', '.join(others[:3])}{more}), which are not touched; name a folder that "
-            "is not there yet."
-        )
-    return found
-
-
-def _is_ours(folder: Path) -> bool:
-    try:
-        content = json.loads((folder / ABOUT).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and _MARK in content
-
-
-def _listed(folder: Path) -> Iterator[str]:
-    yield from (ABOUT, LINES)
-    try:
-        lines = (folder / LINES).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        return
-    for line in lines:
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError):  # cut off, when the command was stopped
-            continue
-        if isinstance(values, dict):
-            yield from (values[key] for key in ("mask", "overlay") if isinstance(values.get(key), str))
+    def take(self, name: str) -> None:
+        """A name is in use."""
+        self._taken.add(name.casefold())

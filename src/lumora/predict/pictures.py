@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from lumora.data.content import InFile, InMemory
-from lumora.data.listing import Folder, contents_in_words
+from lumora.data.content import InFile, InMemory, unopened
+from lumora.data.listing import Folder, contents_in_words, key_of
 from lumora.data.reading import Limits, picture_of
 from lumora.data.sample import Source, StoredSample
 from lumora.errors import DataError, UnreadableError
@@ -95,6 +96,45 @@ def pictures(given: object, limits: Limits | None = None) -> Iterator[Picture]:
         raise DataError(f"{_kind(given)} is no picture. Give {_TAKEN}.")
     for number, one in enumerate(given):
         yield from _taken(one, number, limits)
+
+
+def listed(paths: Sequence[str], limits: Limits | None = None) -> Iterator[Picture]:
+    """The pictures of a list of paths; what is wrong with one of them is told when it is asked for.
+
+    Each file's `inside` begins where the paths part.
+    """
+    limits = limits or Limits()
+    whole = [_at_home(path) for path in paths]
+    root = Path(os.path.commonpath([without_dots(path).parent for path in whole])) if whole else Path()
+    for path in whole:
+        try:
+            for picture in _on_disk(path, limits):
+                if isinstance(picture, FromFile):
+                    inside = key_of(without_dots(Path(picture.key)), root)
+                    yield dataclasses.replace(picture, inside=inside)
+                else:
+                    yield picture
+        except DataError as error:  # a folder without pictures
+            yield Unusable(str(path), error)
+        except OSError as error:  # one that may not be looked into, a name that is too long
+            yield Unusable(str(path), unopened(path, error))
+
+
+def without_dots(path: Path) -> Path:
+    """The whole path, without `..` and without looking whether anything is there.
+
+    >>> without_dots(Path("/pictures/a/../b.png")).as_posix()
+    '/pictures/b.png'
+    """
+    return Path(os.path.normpath(path.absolute()))
+
+
+def _at_home(path: str) -> Path:
+    """The path with the user's folder in place of `~`."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # nobody is called so: it is a file's name that begins with `~`
+        return Path(path)
 
 
 def _taken(given: object, number: int, limits: Limits) -> Iterator[Picture]:

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from lumora.bundle import About, Loaded
 from lumora.bundle import load as load_bundle
+from lumora.bundle.card import METHODS
 from lumora.data.labels import Labels
+from lumora.data.palettes import Palette, coloured
 from lumora.data.reading import Limits
 from lumora.data.sample import Sample, Source, TaskName
 from lumora.errors import DataError, InputError
+from lumora.lora import PeftModel
 from lumora.predict.ahead import ahead, in_batches
+from lumora.predict.asking import Asking
 from lumora.predict.evaluating import measure, task_of
+from lumora.predict.looking import Large, Looking, Seen
 from lumora.predict.measured_data import Reading, to_measure
 from lumora.predict.pictures import Picture, is_one, pictures
+from lumora.predict.settings import Settings
 from lumora.predict.telling import bare, tell
+from lumora.predict.tiles.grid import Tiling
+from lumora.predict.tiles.mask import LargeMask
 from lumora.tasks import LabelPrediction, MaskPrediction
-from lumora.tasks.base import logits_of
 from lumora.tasks.metrics.base import Scores
 
 Prediction = LabelPrediction | MaskPrediction
@@ -39,6 +47,11 @@ def load(
     limits: Limits | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
+    palette: Palette | None = None,
+    strength: float = 1.0,
+    flip: bool = False,
+    tile: int | Literal["auto"] | None = None,
+    overlap: int | None = None,
 ) -> Predictor:
     """A bundle, ready to predict; it is checked first, see `lumora.bundle.load`.
 
@@ -51,22 +64,19 @@ def load(
         limits: larger pictures are refused before they are decoded.
         revision: of a repository, the branch, tag or commit.
         token: for a private repository; the one that you have logged in with if not said.
+        palette: colours in place of the bundle's own, see `lumora.data.palettes.coloured`.
+        strength: how much the adapters count: 0 not at all, 1 as trained. The head stays as it is.
+        flip: show every picture mirrored as well, and average the two answers; takes twice as long.
+        tile: of a segmentation, predict pictures that are larger than this by tiles, whose longer side has so many
+            pixels; `"auto"` takes what the model sees. If not said, only pictures beyond the limits are, and only
+            TIFFs.
+        overlap: by how many pixels tiles overlap; about a quarter of a tile if not said.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     loaded = load_bundle(
         bundle, base=base, device=device, allow_other_base=allow_other_base, revision=revision, token=token
     )
-    return Predictor(loaded, limits=limits)
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """What the model sees of a picture."""
-
-    pixels: Tensor
-    """`uint8`; they become numbers a batch at a time, on the model's device."""
-    size: tuple[int, int]
-    """Height and width of the picture itself."""
+    return Predictor(loaded, limits=limits, settings=Settings(palette, strength, flip, tile, overlap))
 
 
 class Predictor:
@@ -80,17 +90,32 @@ class Predictor:
     Args:
         loaded: what `lumora.bundle.load` gave.
         limits: larger files are refused before they are decoded.
+        settings: how it predicts.
+        adapter: where several share the base, the one that predicts.
     """
 
-    def __init__(self, loaded: Loaded, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        limits: Limits | None = None,
+        settings: Settings | None = None,
+        adapter: str | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
         self.model: nn.Module = loaded.model
         """The model, in eval mode."""
-        self.about: About = loaded.about
+        self.about: About = _coloured(loaded.about, self.settings.palette)
         """All that the bundle says of itself."""
         self.limits = limits or Limits()
         self._asked = limits
-        self._task = task_of(loaded.about)
-        self._preprocessing = loaded.about.at_size
+        self._task = task_of(self.about)
+        self._asking = Asking(self.model, self.about.task, self.about.at_size, self.settings.flip, adapter)
+        tiling = Tiling(self.about.size, self.limits, self.settings.tile, self.settings.overlap)
+        self._looking = Looking(self._asking, tiling)
+        self._looking.check()
+        if self.settings.strength != 1.0:
+            self.set_strength(self.settings.strength)
 
     @property
     def labels(self) -> Labels:
@@ -105,7 +130,20 @@ class Predictor:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return self._like.device
+        return self._asking.like.device
+
+    def set_strength(self, strength: float) -> None:
+        """Let the adapters count `strength` times as much as they were trained to, from now on.
+
+        0 leaves the base with the new head, 1 is as trained. A bundle without adapters has nothing to weaken.
+        """
+        if not math.isfinite(strength):
+            raise InputError(f"strength is {strength}; it must be a number, as 0.5 is.")
+        if not isinstance(self.model, PeftModel):
+            raise InputError(
+                f"This bundle has no adapters ({METHODS[self.about.method]} was trained), so there is no strength."
+            )
+        self.model.set_strength(self._asking.adapter or self.model.active_adapters[0], strength)
 
     # --- predictions --------------------------------------------------------------------------------------------------
 
@@ -128,8 +166,12 @@ class Predictor:
             bad += _errors(group)
             if bad and not skip_bad:
                 continue  # the rest is only read, to name all that cannot be
-            for result in self._predicted(group):
-                predictions.append(None if isinstance(result, DataError) else result)
+            for result in map(_put_together, self._predicted(group, batch_size)):
+                if not isinstance(result, DataError):
+                    predictions.append(result)
+                else:
+                    predictions.append(None)
+                    bad += [] if result in bad else [result]
         tell(bad, count, skip_bad)
         return predictions[0] if is_one(given) else predictions
 
@@ -155,8 +197,15 @@ class Predictor:
 
     def each(self, given: object, batch_size: int = 8) -> Iterator[tuple[Picture, Prediction | DataError]]:
         """The same with the pictures themselves; where one cannot be read, the reason is in the prediction's place."""
+        for picture, result in self.lazily(given, batch_size):
+            yield picture, _put_together(result)
+
+    def lazily(
+        self, given: object, batch_size: int = 8
+    ) -> Iterator[tuple[Picture, Prediction | LargeMask | DataError]]:
+        """The same, but masks of pictures that are predicted by tiles are not put together: see `LargeMask`."""
         for group in self._groups(given, batch_size):
-            yield from zip((picture for picture, _ in group), self._predicted(group), strict=True)
+            yield from zip((picture for picture, _ in group), self._predicted(group, batch_size), strict=True)
 
     def draw(self, picture: object, prediction: Prediction) -> Tensor:
         """A picture with what was predicted on it or below it: `uint8` (3, H, W)."""
@@ -205,37 +254,32 @@ class Predictor:
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _groups(self, given: object, batch_size: int) -> Iterator[list[tuple[Picture, _Seen | DataError]]]:
+    def _groups(self, given: object, batch_size: int) -> Iterator[list[tuple[Picture, Seen | Large | DataError]]]:
         """Every picture with what the model will see of it, a batch at a time."""
-        return in_batches(ahead(self._look, pictures(given, self.limits), 2 * _checked(batch_size)), batch_size)
+        looked = ahead(self._looking.look, pictures(given, self.limits), 2 * _checked(batch_size))
+        return in_batches(looked, batch_size)
 
-    def _predicted(self, group: Sequence[tuple[Picture, _Seen | DataError]]) -> list[Prediction | DataError]:
+    def _predicted(
+        self, group: Sequence[tuple[Picture, Seen | Large | DataError]], batch_size: int
+    ) -> list[Prediction | LargeMask | DataError]:
         """The predictions of a batch, with the reason where there is none."""
-        seen = _whole(group)
+        seen = [result for _, result in group if isinstance(result, Seen)]
         said: Iterator[Prediction] = iter(())
         if seen:
-            said = iter(self._task.predict(self._logits(seen), [one.size for one in seen]))
-        return [result if isinstance(result, DataError) else next(said) for _, result in group]
+            logits = self._asking.logits([one.pixels for one in seen])
+            said = iter(self._task.predict(logits, [one.size for one in seen]))
+        return [
+            next(said)
+            if isinstance(result, Seen)
+            else LargeMask(result, self._asking, len(self.labels), batch_size)
+            if isinstance(result, Large)
+            else result
+            for _, result in group
+        ]
 
-    def _look(self, picture: Picture) -> _Seen | DataError:
-        try:
-            pixels = picture.picture()
-        except DataError as error:
-            return bare(error)
-        height, width = pixels.shape[1:]
-        return _Seen(self._preprocessing.framed(pixels), (height, width))
 
-    def _logits(self, seen: Sequence[_Seen]) -> Tensor:
-        """What the model gives; in its own precision, whatever is set around."""
-        like = self._like
-        pixels = self._preprocessing.normalise(torch.stack([one.pixels for one in seen]).to(like.device))
-        with torch.no_grad(), torch.autocast(like.device.type, enabled=False):
-            return logits_of(self.model(pixels.to(like.dtype)))
-
-    @property
-    def _like(self) -> Tensor:
-        """A tensor of the type that the model takes."""
-        return next((p for p in self.model.parameters() if p.is_floating_point()), torch.zeros(0))
+def _coloured(about: About, palette: Palette | None) -> About:
+    return about if palette is None else dataclasses.replace(about, labels=coloured(about.labels, palette))
 
 
 def _checked(batch_size: int) -> int:
@@ -244,9 +288,14 @@ def _checked(batch_size: int) -> int:
     return batch_size
 
 
-def _whole(group: Sequence[tuple[object, _Seen | DataError]]) -> list[_Seen]:
-    return [result for _, result in group if isinstance(result, _Seen)]
+def _put_together(result: Prediction | LargeMask | DataError) -> Prediction | DataError:
+    if not isinstance(result, LargeMask):
+        return result
+    try:
+        return result.whole()
+    except DataError as error:
+        return bare(error)
 
 
-def _errors(group: Sequence[tuple[object, _Seen | DataError]]) -> list[DataError]:
+def _errors(group: Sequence[tuple[object, object]]) -> list[DataError]:
     return [result for _, result in group if isinstance(result, DataError)]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lumora.data.labels import Labels
 from lumora.data.sample import Sample
+from lumora.predict.shrinking import at_most, of_its_size
 from lumora.tasks import MaskPrediction, Task
 from lumora.tasks.drawing import overlay, with_caption, with_legend
 from lumora.tasks.worst import Judged
@@ -42,13 +43,13 @@ def drawn_worst(task: Task[Any], judged: Judged[Any], sample: Sample) -> Tensor:
     if isinstance(judged.prediction, MaskPrediction):
         return _masks(task.labels, picture, judged)
     meant = ", ".join(task.labels.names[i] for i in _meant(judged.target)) or "no label"
-    return with_caption(task.draw(_smaller(picture), judged.prediction), [f"labelled: {meant}"])
+    return with_caption(task.draw(at_most(picture, _HIGHEST), judged.prediction), [f"labelled: {meant}"])
 
 
 def _masks(labels: Labels, picture: Tensor, judged: Judged[MaskPrediction]) -> Tensor:
     """The picture, under its mask, and under the predicted one with a legend, side by side."""
-    picture = _smaller(picture)
-    meant, said = (_of_size(mask, picture) for mask in (judged.target, judged.prediction.mask))
+    picture = at_most(picture, _HIGHEST)
+    meant, said = (of_its_size(mask, picture) for mask in (judged.target, judged.prediction.mask))
     parts = {
         "picture": picture,
         "labelled": overlay(picture, meant, labels.palette(), ignore=labels.ignore),
@@ -60,20 +61,3 @@ def _masks(labels: Labels, picture: Tensor, judged: Judged[MaskPrediction]) -> T
 def _meant(target: Tensor) -> list[int]:
     """The ids of the labels that a sample has."""
     return [int(target)] if target.dim() == 0 else (target > 0).nonzero().flatten().tolist()
-
-
-def _smaller(picture: Tensor) -> Tensor:
-    from torchvision.transforms.v2 import functional as F
-
-    height, width = picture.shape[1:]
-    if height <= _HIGHEST:
-        return picture
-    return F.resize(picture, [_HIGHEST, max(1, round(width * _HIGHEST / height))], antialias=True)
-
-
-def _of_size(mask: Tensor, picture: Tensor) -> Tensor:
-    """A mask of the picture's size, without new values."""
-    size = (picture.shape[1], picture.shape[2])
-    if mask.shape == size:
-        return mask
-    return torch.nn.functional.interpolate(mask[None, None].float(), size, mode="nearest-exact")[0, 0].to(torch.int32)

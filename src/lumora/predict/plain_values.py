@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lumora.data.labels import Labels
 from lumora.tasks import LabelPrediction, MaskPrediction
@@ -28,11 +30,15 @@ def plain(prediction: LabelPrediction | MaskPrediction, labels: Labels, most: in
     """
     if isinstance(prediction, LabelPrediction):
         return _of_labels(prediction, labels, most)
-    height, width = prediction.mask.shape
     counts = torch.bincount(prediction.mask.flatten().long(), minlength=len(labels))
-    pixels = prediction.mask.numel()
+    return areas(counts, prediction.mask.shape, labels)
+
+
+def areas(counts: Tensor, size: Sequence[int], labels: Labels) -> dict[str, Any]:
+    """A mask's size, and the classes in it with their pixels and shares, the largest first."""
+    height, width = size
     classes = [
-        {"label": labels.names[i], "pixels": int(counts[i]), "share": int(counts[i]) / pixels}
+        {"label": labels.names[i], "pixels": int(counts[i]), "share": int(counts[i]) / (height * width)}
         for i in counts.argsort(descending=True, stable=True).tolist()
         if counts[i]
     ]

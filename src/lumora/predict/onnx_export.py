@@ -1,0 +1,227 @@
+"""A bundle as an ONNX file: adapters folded in, and said to be written only when onnxruntime gives what torch gives.
+
+The file has one input, `pixel_values` (pictures, 3, height, width) of `float32`, and one output, `logits`. Its metadata
+hold, as JSON under the key `lumora`, what is needed beside it: task, labels, colours, threshold and preprocessing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lumora.bundle import About, proof
+from lumora.bundle import load as load_bundle
+from lumora.data.durable import write_file
+from lumora.errors import BundleError, InputError, LumoraError
+from lumora.lora import PeftModel
+from lumora.models.watching import trying_out
+from lumora.tasks.base import logits_of
+
+INPUT, OUTPUT, KEY = "pixel_values", "logits", "lumora"
+_FORMAT = 1
+_NEEDED = ("onnx", "onnxruntime", "onnxscript")
+_AXES = {0: "batch", 2: "height", 3: "width"}
+_LARGEST = 2**31 - 2**20
+"""Bytes of a file: ONNX cannot hold more in one."""
+_TOLERANCE = 1e-3
+"""Of the largest logit: what counts as rounding."""
+
+Shape = tuple[int, int, int]
+"""How many pictures, and their height and width."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written, and what it takes."""
+
+    path: Path
+    size: int
+    """In bytes."""
+    dynamic: tuple[str, ...]
+    """Which of `batch`, `height` and `width` may be any number."""
+    largest_difference: float
+    """Between the logits of onnxruntime and of torch, as a share of the largest."""
+    compared: tuple[Shape, ...]
+    """The inputs that were tried."""
+
+
+def export_onnx(
+    bundle: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    base: str | nn.Module | None = None,
+    allow_other_base: bool = False,
+    revision: str | None = None,
+) -> Exported:
+    """Write a bundle's model as an ONNX file that runs without torch.
+
+    The number of pictures is free where the model allows it, and for segmentation their height and width, too. Several
+    inputs go through onnxruntime and torch first; if they differ by more than rounding, less is left free, and at last
+    nothing is written.
+
+    Args:
+        bundle: its folder, or the name of its repository on the Hub.
+        path: the file; one that was there is replaced.
+        base: where the bundle's base lies now, or the base itself.
+        allow_other_base: go on where the base's weights are others than in training.
+        revision: of a repository, the branch, tag or commit.
+    """
+    check_installed()
+    loaded = load_bundle(bundle, base=base, allow_other_base=allow_other_base, revision=revision)
+    plain = loaded.model
+    if isinstance(plain, PeftModel):
+        plain = plain.merge_and_unload(safe_merge=True)
+    model, about = _Logits(plain.float().eval()), loaded.about
+    if (size := sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))) > _LARGEST:
+        raise BundleError(f"The model takes {size / 1e9:.1f} GB, and an ONNX file holds 2.1 GB at most.")
+    wishes = [_AXES] if about.task == "segmentation" else []
+    problems: list[str] = []
+    for wish in (*wishes, {0: "batch"}, dict[int, str]()):
+        try:
+            return _written(model, about, wish, Path(path).expanduser())
+        except (InputError, BundleError) as error:
+            problems.append(f"with {' and '.join(wish.values()) or 'nothing'} free: {error}")
+    raise BundleError(
+        "The model could not be exported; nothing was written.\n" + "\n".join(f"  - {one}" for one in problems)
+    )
+
+
+def check_installed() -> None:
+    """Raise unless what is needed is installed."""
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        raise LumoraError(f"Exporting to ONNX needs {', '.join(missing)}: pip install 'lumora[export]'")
+
+
+class _Logits(nn.Module):
+    """A model that gives its logits alone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """The logits."""
+        return logits_of(self.model(pixel_values))
+
+
+def _written(model: nn.Module, about: About, wish: dict[int, str], path: Path) -> Exported:
+    content, dynamic = _converted(model, about, wish)
+    shapes = _shapes(about, dynamic)
+    difference = max(_difference(model, about, content, shape) for shape in shapes)
+    write_file(path, content)
+    return Exported(path, len(content), dynamic, difference, tuple(shapes))
+
+
+def _converted(model: nn.Module, about: About, wish: dict[int, str]) -> tuple[bytes, tuple[str, ...]]:
+    """The content of the file, and which axes are free in it."""
+    import onnx
+
+    free = dict.fromkeys(wish, torch.export.Dim.AUTO)
+    example = _pixels(about, (2 if 0 in wish else 1, *about.size))
+    try:
+        with trying_out(model), torch.no_grad():
+            program: Any = torch.onnx.export(
+                model,
+                (example,),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({**free},) if free else None,
+                dynamo=True,
+                verbose=False,
+            )
+            found: Any = program.model_proto
+            size = found.ByteSize()  # an error too, where it is far too large
+    except Exception as error:  # the exporter has errors of many kinds, and long ones
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"torch cannot convert it: {reason}") from error
+    if size > _LARGEST:
+        raise InputError(f"it takes {size / 1e9:.1f} GB, and an ONNX file holds 2.1 GB at most.")
+    sides = found.graph.input[0].type.tensor_type.shape.dim
+    dynamic = tuple(name for axis, name in _AXES.items() if sides[axis].dim_param)
+    if set(wish.values()) - set(dynamic):
+        raise InputError(f"the model itself does not allow it: {', '.join(dynamic) or 'nothing'} can be.")
+    for axis, name in _AXES.items():
+        if sides[axis].dim_param:
+            _rename(found, sides[axis].dim_param, name)
+    found.metadata_props.add(key=KEY, value=json.dumps(_about(about, dynamic)))
+    onnx.checker.check_model(found)
+    return found.SerializeToString(), dynamic
+
+
+def _rename(found: Any, old: str, new: str) -> None:
+    """Give a free axis a name that people understand, wherever it is named."""
+    for value in (*found.graph.input, *found.graph.output, *found.graph.value_info):
+        for side in value.type.tensor_type.shape.dim:
+            if side.dim_param == old:
+                side.dim_param = new
+
+
+def _about(about: About, dynamic: Sequence[str]) -> dict[str, Any]:
+    """What has to be known to use the file, and where it comes from."""
+    height, width = about.size
+    return {
+        "format": _FORMAT,
+        "task": about.task,
+        "labels": list(about.labels.names),
+        "colours": [list(colour) for colour in about.labels.palette()] if about.task == "segmentation" else None,
+        "threshold": about.threshold,
+        "preprocessing": about.at_size.to_dict(),
+        "height": height,
+        "width": width,
+        "dynamic": list(dynamic),
+        "base": about.base.name if about.base.library != "module" else None,
+        "licence": about.base.licence,
+        "recipe_hash": about.recipe_hash,
+        "versions": {name: metadata.version(name) for name in ("lumora", "torch", "onnx")},
+    }
+
+
+# --- comparing --------------------------------------------------------------------------------------------------------
+
+
+def _shapes(about: About, dynamic: Sequence[str]) -> list[Shape]:
+    """Inputs to try: others than the one that was converted with, in each axis that is free."""
+    height, width = about.size
+    shapes: list[Shape] = [(1, height, width)]
+    if "batch" in dynamic:
+        shapes += [(2, height, width), (5, height, width)]
+    if {"height", "width"} & set(dynamic):
+        shapes += [
+            (1, height + 64 * ("height" in dynamic), width),
+            (2 if "batch" in dynamic else 1, height, width + 32 * ("width" in dynamic)),
+        ]
+    return shapes
+
+
+def _difference(model: nn.Module, about: About, content: bytes, shape: Shape) -> float:
+    """How far onnxruntime is from torch, as a share of the largest logit; more than rounding is an error."""
+    import onnxruntime
+
+    pixels = _pixels(about, shape)
+    with trying_out(model), torch.no_grad():
+        expected = model(pixels).float()
+    try:
+        session: Any = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        found = torch.from_numpy(session.run([OUTPUT], {INPUT: pixels.numpy()})[0])
+    except Exception as error:  # onnxruntime's errors share no class of their own
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"onnxruntime cannot run it on {shape}: {reason}") from error
+    proof.compare({proof.LOGITS: expected}, {proof.LOGITS: found}, _TOLERANCE)
+    return float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+
+
+def _pixels(about: About, shape: Shape) -> Tensor:
+    """Pictures as the model sees them, each another."""
+    count, height, width = shape
+    drawn = proof.pictures((height, width))
+    pictures = torch.stack([drawn[i % len(drawn)].roll(7 * i, -1) for i in range(count)])
+    return about.at_size.normalise(pictures).float().contiguous()

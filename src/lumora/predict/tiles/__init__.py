@@ -1,0 +1,1 @@
+"""Masks of large pictures, a tile at a time."""
