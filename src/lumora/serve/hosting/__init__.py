@@ -1,0 +1,1 @@
+"""Bundles that share what is the same in them."""

@@ -1,0 +1,159 @@
+"""The names under which bundles can be asked for, and where each lies."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from lumora.bundle import names
+from lumora.errors import AdapterError, BundleError, UnknownAdapterError
+from lumora.serve.hosting.loading import Origin
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_REPOSITORY = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
+_PATIENCE = 1.0
+"""Seconds between two looks into a folder."""
+
+
+class Catalogue:
+    """Names of bundles, and where they lie. What is asked for is looked up here, and is never a path.
+
+    Args:
+        given: bundles' folders, folders full of bundles (which are looked into again when a name is not known),
+            repositories on the Hub; each may have a name in front: `cats=runs/7/bundle`.
+    """
+
+    def __init__(self, given: Iterable[str] = ()) -> None:
+        self._origins: dict[str, Origin] = {}
+        self._folders: list[Path] = []
+        self._removed: set[str] = set()
+        self._looked = 0.0
+        self._lock = threading.Lock()
+        for one in given:
+            self._take(one)
+
+    def names(self) -> list[str]:
+        """All names, in the order in which they came."""
+        with self._lock:
+            return list(self._origins)
+
+    def find(self, name: str) -> Origin:
+        """Where the bundle of a name lies."""
+        with self._lock:
+            if name not in self._origins:
+                self._look_again()
+            if name not in self._origins:
+                raise UnknownAdapterError(f"There is no bundle of this name; there are {_listed(self._origins)}.")
+            return self._origins[name]
+
+    def has(self, name: str, origin: Origin) -> bool:
+        """Whether a name still stands for a bundle that was found, and not for another one or for none."""
+        with self._lock:
+            return self._origins.get(name) is origin
+
+    def in_folders(self, name: str) -> Origin:
+        """A bundle of this name in the folders full of bundles, whether it was removed before or not."""
+        for folder in self._folders:
+            if (found := _bundles_in(folder).get(name)) is not None:
+                return Origin(folder=found)
+        raise UnknownAdapterError("None of the folders that are served has a bundle of this name.")
+
+    def add(self, name: str, origin: Origin) -> None:
+        """Give a bundle a name, in the place of another bundle if there is one of this name."""
+        checked(name)
+        with self._lock:
+            self._origins[name] = origin
+            self._removed.discard(name)
+
+    def remove(self, name: str) -> None:
+        """Forget a name; it is not found in its folder again either until it is added."""
+        with self._lock:
+            if name not in self._origins:
+                raise UnknownAdapterError(f"There is no bundle of this name; there are {_listed(self._origins)}.")
+            del self._origins[name]
+            self._removed.add(name)
+
+    # --- what was given -----------------------------------------------------------------------------------------------
+
+    def _take(self, given: str) -> None:
+        name, equals, place = given.partition("=")
+        if not equals or not _NAME.fullmatch(name):
+            name, place = "", given
+        folder = Path(place).expanduser()
+        if not folder.is_dir():
+            self._put(name or place.rpartition("/")[2], Origin(repository=checked_repository(place)))
+        elif (folder / names.ABOUT).is_file():
+            self._put(name or _name_of(folder), Origin(folder=folder.resolve()))
+        else:
+            self._take_folder(folder, name)
+
+    def _take_folder(self, folder: Path, name: str) -> None:
+        if name:
+            raise BundleError(f"{folder} is no bundle but a folder, whose bundles have names of their own.")
+        found = _bundles_in(folder)
+        if not found:
+            raise BundleError(f"There is no bundle in {folder}: none of its folders has a {names.ABOUT}.")
+        self._folders.append(folder)
+        for own, place in found.items():
+            self._put(own, Origin(folder=place))
+
+    def _put(self, name: str, origin: Origin) -> None:
+        name = checked(re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-"))
+        if name in self._origins:
+            raise AdapterError(
+                f"Two bundles are called {name!r}: {self._origins[name]} and {origin}. Give one of them another name: "
+                f"{name}-2={origin}"
+            )
+        self._origins[name] = origin
+
+    def _look_again(self) -> None:
+        if time.monotonic() - self._looked < _PATIENCE:
+            return
+        self._looked = time.monotonic()
+        for folder in self._folders:
+            for name, place in _bundles_in(folder).items():
+                if name not in self._removed:
+                    self._origins.setdefault(name, Origin(folder=place))
+
+
+def checked(name: str) -> str:
+    """A name as it is, or an error if a bundle cannot have it."""
+    if not _NAME.fullmatch(name):
+        raise AdapterError("A bundle's name has 1 to 64 letters, digits, - and _ (no dots or slashes).")
+    return name
+
+
+def checked_repository(name: str) -> str:
+    """A repository's name as it is, or an error if it is none."""
+    if not _REPOSITORY.fullmatch(name) or ".." in name:
+        raise BundleError(f"{name!r} is neither a folder here nor the name of a repository (user/name) on the Hub.")
+    return name
+
+
+def _bundles_in(folder: Path) -> dict[str, Path]:
+    """The bundles in a folder by name: in its folders, or as the `bundle` of runs in it."""
+    found: dict[str, Path] = {}
+    try:
+        inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError:
+        return found
+    for path in inside:
+        name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.name).strip("-")
+        home = next((place for place in (path, path / "bundle") if (place / names.ABOUT).is_file()), None)
+        if home is not None and _NAME.fullmatch(name):
+            found.setdefault(name, home.resolve())
+    return found
+
+
+def _name_of(folder: Path) -> str:
+    """A bundle's folder's name; that of the run for the bundle of a run."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name == "bundle" else folder.name
+
+
+def _listed(known: Iterable[str]) -> str:
+    found = list(known)
+    return ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "") if found else "none"

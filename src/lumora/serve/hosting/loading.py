@@ -1,0 +1,131 @@
+"""Loading bundles for a pool: onto a base that is there already if that can be, and proved before they are used."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+import torch
+from torch import nn
+
+from lumora.bundle import About, load, names, proof
+from lumora.bundle.locating import bundle_folder, read_about_in, repository_folder
+from lumora.bundle.reading import check_fingerprint, check_whole, name_to_load
+from lumora.data.manifest import MANIFEST
+from lumora.errors import BundleError, LumoraError
+from lumora.lora import files
+from lumora.lora.hub import HubOptions
+from lumora.models import load_base
+from lumora.serve.hosting.addition import Addition
+from lumora.serve.hosting.extracting import NotSharedError, extract
+from lumora.serve.hosting.hosted import Hosted
+from lumora.serve.hosting.shared import SharedBase
+
+_VERSION = 12
+"""Characters of a version."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a bundle comes from: a folder here, or a repository on the Hub."""
+
+    folder: Path | None = None
+    repository: str | None = None
+    revision: str | None = None
+
+    def home(self) -> Path:
+        """The folder of its files, fetched if need be. A repository's name never means a folder here."""
+        if self.folder is not None:
+            return bundle_folder(self.folder)
+        return repository_folder(str(self.repository), HubOptions(self.revision))
+
+    def __str__(self) -> str:
+        return str(self.folder or self.repository)
+
+
+class Loader:
+    """Loads bundles from any number of threads, each base once.
+
+    Args:
+        device: where they compute.
+        base: where the bases lie now; only for bundles whose base cannot be loaded by its name.
+        allow_other_base: go on where a base's weights are others than in training.
+    """
+
+    def __init__(
+        self, device: torch.device, base: str | nn.Module | None = None, allow_other_base: bool = False
+    ) -> None:
+        self._device, self._base, self._allow_other_base = device, base, allow_other_base
+        self._bases: WeakValueDictionary[object, SharedBase] = WeakValueDictionary()
+        self._building = threading.Lock()
+        self._proving = threading.Lock()
+
+    def load(self, name: str, origin: Origin) -> Hosted:
+        """The bundle, checked, proved, and ready."""
+        home = origin.home()
+        check_whole(home)
+        about = read_about_in(home)
+        version = hashlib.sha256((home / MANIFEST).read_bytes()).hexdigest()[:_VERSION]
+        try:
+            return Hosted(name, version, about, self._on_shared_base(home, about))
+        except NotSharedError as error:
+            with self._building:
+                loaded = load(home, base=self._base, device=self._device, allow_other_base=self._allow_other_base)
+            return Hosted(name, version, about, loaded.model.requires_grad_(False), str(error))
+
+    @property
+    def bases(self) -> int:
+        """How many bases are loaded."""
+        return len(self._bases)
+
+    def _on_shared_base(self, home: Path, about: About) -> tuple[SharedBase, Addition]:
+        if about.method == "full":
+            raise NotSharedError("All its weights were trained.")
+        if isinstance(self._base, nn.Module):
+            raise NotSharedError("Its base was given ready.")
+        name = self._base or name_to_load(about, home)
+        with self._building:  # libraries change what is common to all threads while they build a model
+            shared = self._shared_base(home, about, name)
+            try:
+                structure = shared.structures.of(about, name)
+                addition = extract(home, about, structure, shared.originals, self._device)
+            except (NotSharedError, BundleError):
+                raise
+            except LumoraError as error:
+                raise BundleError(f"The bundle {home} cannot be loaded: {error}") from error
+            shared.prepare(addition)
+        expected = files.read_tensors_of_file(home / names.PROOF)
+        try:
+            with self._proving:  # which sets the precision of all threads' numbers, and back
+                found = shared.prove(addition, about)
+            proof.compare(expected, found, shared.tolerance())
+        except BundleError as error:
+            if self._allow_other_base:
+                return shared, addition
+            raise NotSharedError(f"On a shared base it gives something else than it should. {error}") from error
+        return shared, addition
+
+    def _shared_base(self, home: Path, about: About, name: str) -> SharedBase:
+        own = about.base
+        key = (name, own.library, own.fingerprint, own.head, own.width, own.heads, about.task == "segmentation")
+        if (known := self._bases.get(key)) is not None:
+            return known
+        try:
+            base = load_base(
+                name,
+                task=about.task,
+                labels=about.labels.names,
+                head=own.head,
+                width=own.width,
+                preprocessing=about.preprocessing,
+            )
+        except LumoraError as error:
+            raise BundleError(f"The base of the bundle {home} could not be loaded: {error}") from error
+        check_fingerprint(about, base, home, self._allow_other_base)
+        alike = next((one for one in self._bases.values() if one.fingerprint == base.fingerprint), None)
+        shared = SharedBase(base, self._device, alike)
+        self._bases[key] = shared
+        return shared

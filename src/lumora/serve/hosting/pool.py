@@ -1,0 +1,193 @@
+"""Many bundles in one process: loaded when they are first asked for, forgotten when memory is short."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import nn
+
+from lumora.errors import BundleError, InputError
+from lumora.predict.pictures import pictures
+from lumora.predict.predictor import Prediction
+from lumora.serve.hosting.catalogue import Catalogue
+from lumora.serve.hosting.hosted import Hosted, Seen, compute
+from lumora.serve.hosting.loading import Loader, Origin
+
+_AT_ONCE = 4
+"""Bundles that are being loaded at the same time."""
+
+
+class Pool:
+    """Bundles that share what is the same in them, ready to predict. Safe to use from several threads.
+
+    A base is loaded once, whatever the number of bundles on it, and computes batches in which each picture belongs to
+    another bundle. What cannot be shared so (all weights trained, say) has a model of its own, and batches of its own.
+    `docs/guides/serving.md` tells more.
+
+    Args:
+        bundles: their folders, folders full of bundles, or repositories on the Hub, perhaps with names in front
+            (`cats=runs/7/bundle`).
+        device: where they compute; on a GPU if there is one, unless you say otherwise.
+        memory: the most bytes that loaded bundles take, bases left out; those that were not asked for longest are
+            forgotten first, and loaded again when they are asked for.
+        base: where the bases lie now; only for bundles whose base cannot be loaded by its name.
+        allow_other_base: go on where a base's weights are others than in training.
+    """
+
+    def __init__(
+        self,
+        bundles: Iterable[str | os.PathLike[str]] = (),
+        *,
+        device: str | torch.device | None = None,
+        memory: int | None = None,
+        base: str | nn.Module | None = None,
+        allow_other_base: bool = False,
+    ) -> None:
+        if memory is not None and memory < 1:
+            raise InputError(f"memory is {memory}; it is a number of bytes above 0, or None for no limit.")
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.memory = memory
+        self.evicted = 0
+        """How many bundles were forgotten for want of memory so far."""
+        self._catalogue = Catalogue(os.fspath(bundle) for bundle in bundles)
+        self._loader = Loader(self.device, base, allow_other_base)
+        self._loaded: OrderedDict[str, Hosted] = OrderedDict()
+        self._coming: dict[str, tuple[Origin, Future[Hosted]]] = {}
+        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "lumora-loading")
+
+    # --- which bundles there are --------------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> list[str]:
+        """All bundles that can be asked for."""
+        return self._catalogue.names()
+
+    @property
+    def loaded(self) -> list[Hosted]:
+        """Those that are loaded now, the one that was asked for last at the end."""
+        with self._lock:
+            return list(self._loaded.values())
+
+    @property
+    def bytes(self) -> int:
+        """The memory that loaded bundles take, bases left out."""
+        return sum(hosted.bytes for hosted in self.loaded)
+
+    @property
+    def bases(self) -> int:
+        """How many shared bases are loaded."""
+        return self._loader.bases
+
+    def fetch(self, name: str) -> Future[Hosted]:
+        """A bundle, loaded if it is not yet; others go on being used meanwhile. An unknown name is an error at once."""
+        with self._lock:
+            if (known := self._here_or_coming(name)) is not None:
+                return known
+        origin = self._catalogue.find(name)
+        with self._lock:
+            if (known := self._here_or_coming(name)) is not None:  # since just now
+                return known
+            coming = self._threads.submit(self._load, name, origin)
+            self._coming[name] = origin, coming
+            return coming
+
+    def get(self, name: str) -> Hosted:
+        """The same, and wait for it."""
+        return self.fetch(name).result()
+
+    def add(self, name: str, place: str | os.PathLike[str] | Origin) -> Hosted:
+        """Load a bundle under a name, now; one that has the name goes on being used until this one can be."""
+        origin = place if isinstance(place, Origin) else _origin(os.fspath(place))
+        hosted = self._loader.load(name, origin)
+        with self._lock:
+            self._catalogue.add(name, origin)
+            self._coming.pop(name, None)
+            self._keep(hosted)
+        return hosted
+
+    def add_from_folders(self, name: str) -> Hosted:
+        """The same for a bundle in one of the folders full of bundles."""
+        return self.add(name, self._catalogue.in_folders(name))
+
+    def remove(self, name: str) -> None:
+        """Forget a bundle. Batches that hold it already are still computed."""
+        with self._lock:
+            self._catalogue.remove(name)
+            self._coming.pop(name, None)
+            self._loaded.pop(name, None)
+
+    def close(self) -> None:
+        """Load nothing more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # --- predicting ---------------------------------------------------------------------------------------------------
+
+    def look(self, hosted: Hosted, picture: object) -> Seen:
+        """What a bundle's model sees of a picture, of any kind that a predictor takes."""
+        [one] = pictures([picture])
+        pixels = one.picture()
+        height, width = pixels.shape[1:]
+        return Seen(hosted, hosted.preprocessing.framed(pixels), (height, width))
+
+    def predict(self, asked: Sequence[tuple[str, Any]]) -> list[Prediction]:
+        """The predictions of pictures, each by the bundle that is named with it; as few batches as can be.
+
+        Args:
+            asked: names of bundles and pictures.
+        """
+        seen = [self.look(self.get(name), picture) for name, picture in asked]
+        batches: dict[object, list[int]] = {}
+        for i, one in enumerate(seen):
+            batches.setdefault(one.hosted.company, []).append(i)
+        predictions: dict[int, Prediction] = {}
+        for own in batches.values():
+            predictions |= zip(own, compute([seen[i] for i in own]), strict=True)
+        return [predictions[i] for i in range(len(seen))]
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _here_or_coming(self, name: str) -> Future[Hosted] | None:
+        """A bundle that is loaded or being loaded; the lock is held."""
+        if (hosted := self._loaded.get(name)) is None:
+            return self._coming[name][1] if name in self._coming else None
+        self._loaded.move_to_end(name)
+        done: Future[Hosted] = Future()
+        done.set_result(hosted)
+        return done
+
+    def _load(self, name: str, origin: Origin) -> Hosted:
+        try:
+            hosted = self._loader.load(name, origin)
+            with self._lock:
+                if self._catalogue.has(name, origin):  # and was neither removed nor replaced meanwhile
+                    self._keep(hosted)
+            return hosted
+        finally:
+            with self._lock:
+                if name in self._coming and self._coming[name][0] is origin:
+                    del self._coming[name]
+
+    def _keep(self, hosted: Hosted) -> None:
+        """Let a bundle be found, and forget others if memory is short; the lock is held."""
+        self._loaded[hosted.name] = hosted
+        self._loaded.move_to_end(hosted.name)
+        taken = sum(one.bytes for one in self._loaded.values())
+        while self.memory is not None and taken > self.memory and len(self._loaded) > 1:
+            _, forgotten = self._loaded.popitem(last=False)
+            taken -= forgotten.bytes
+            self.evicted += 1
+
+
+def _origin(place: str) -> Origin:
+    alone = Catalogue([place])
+    found = alone.names()
+    if len(found) > 1:
+        raise BundleError(f"{place} holds {len(found)} bundles; give the folder of one of them.")
+    return alone.find(found[0])

@@ -1,0 +1,98 @@
+"""Adding and removing bundles while the server runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lumora.errors import AdapterError, BundleError, LumoraError, UnknownAdapterError
+from lumora.serve.hosting.catalogue import checked, checked_repository
+from lumora.serve.hosting.loading import Origin
+from lumora.serve.http.bodies import body_of, json_in
+from lumora.serve.http.descriptions import REFUSALS
+from lumora.serve.http.logs import LOG
+from lumora.serve.http.refusals import RefusedError, malformed, undecodable, unknown
+from lumora.serve.http.serving import Serving, told
+
+
+class Added(BaseModel):
+    """Where a bundle comes from: a repository on the Hub, or if none is named a folder that is served."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    repository: str | None = Field(default=None, max_length=200)
+    revision: str | None = Field(default=None, max_length=200, pattern=r"^[A-Za-z0-9][\w.-]*$")
+
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": False,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Added"}}},
+    }
+}
+
+
+def routes(serving: Serving) -> APIRouter:
+    """Them."""
+    router = APIRouter(prefix="/admin", tags=["administration"], responses=REFUSALS)
+
+    @router.put("/bundles/{name}", openapi_extra=_BODY)
+    async def add(request: Request, name: str) -> dict[str, Any]:
+        """Load a bundle and let it be asked for, in the place of the one that has this name, if any.
+
+        Without a body, it is the bundle of this name in the folders that are served: as it is there now.
+        """
+        wish = await _wish(request)
+        origin = _origin(serving, name, wish)
+        loop = asyncio.get_running_loop()
+        try:
+            if origin is None:
+                hosted = await loop.run_in_executor(None, serving.pool.add_from_folders, name)
+            else:
+                hosted = await loop.run_in_executor(None, serving.pool.add, name, origin)
+        except UnknownAdapterError as error:
+            raise unknown(str(error)) from error
+        except LumoraError as error:
+            LOG.error("a bundle cannot be added", extra={"fields": {"bundle": name, "reason": str(error)}})
+            raise undecodable("This bundle cannot be loaded; the server's log says why.") from error
+        told(request, bundle=hosted.name)
+        return {"name": hosted.name, "version": hosted.version, "bytes": hosted.bytes, "why_alone": hosted.why_alone}
+
+    @router.delete("/bundles/{name}")
+    async def remove(request: Request, name: str) -> dict[str, Any]:
+        """Let a bundle no longer be asked for; requests that wait for it are still answered."""
+        try:
+            serving.pool.remove(name)
+        except UnknownAdapterError as error:
+            raise unknown(str(error)) from error
+        told(request, bundle=name)
+        return {"name": name, "removed": True}
+
+    return router
+
+
+async def _wish(request: Request) -> Added:
+    if not await body_of(request):
+        return Added()
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise RefusedError(415, "The body should be JSON (Content-Type: application/json).")
+    try:
+        return Added.model_validate(await json_in(request))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise malformed(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+
+
+def _origin(serving: Serving, name: str, wish: Added) -> Origin | None:
+    """Where to look on the Hub; None for the folders that are served. Never a path from a request."""
+    try:
+        checked(name)
+        if wish.repository is None:
+            return None
+        if not serving.settings.hub:
+            raise RefusedError(403, "Bundles are not added from the Hub here (lumora serve --hub allows it).")
+        return Origin(repository=checked_repository(wish.repository), revision=wish.revision)
+    except (AdapterError, BundleError) as error:
+        raise malformed(str(error)) from error

@@ -1,0 +1,113 @@
+"""The routes of the Open Inference Protocol, version 2."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from importlib.metadata import version as installed
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from lumora.serve.hosting.hosted import Hosted
+from lumora.serve.http.batching import Answer
+from lumora.serve.http.bodies import json_in
+from lumora.serve.http.descriptions import REFUSALS
+from lumora.serve.http.refusals import malformed, unknown
+from lumora.serve.http.serving import Serving, written
+from lumora.serve.http.tensors import asked_in, metadata, outputs_of, pictures_in, wanted_of
+
+_PREFIX: dict[str, Any] = {"prefix": "/v2", "tags": ["Open Inference Protocol"], "responses": REFUSALS}
+_INFER_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InferenceRequest"}}},
+    }
+}
+
+
+def server_routes() -> APIRouter:
+    """Those about the server itself."""
+    router = APIRouter(**_PREFIX)
+
+    @router.get("/health/live")
+    async def live() -> dict[str, bool]:
+        """Whether the server runs."""
+        return {"live": True}
+
+    @router.get("/health/ready")
+    async def ready(request: Request, response: Response) -> dict[str, bool]:
+        """Whether it takes requests; no more once it was told to end."""
+        draining = request.app.state.gate.draining
+        response.status_code = 503 if draining else 200
+        return {"ready": not draining}
+
+    @router.get("")
+    async def server() -> dict[str, Any]:
+        """What the server is."""
+        return {"name": "lumora", "version": installed("lumora"), "extensions": []}
+
+    return router
+
+
+def model_routes(serving: Serving) -> APIRouter:
+    """Those about its models, which are the bundles."""
+    router = APIRouter(**_PREFIX)
+
+    @router.get("/models/{name}")
+    @router.get("/models/{name}/versions/{version}")
+    async def model(name: str, version: str | None = None) -> dict[str, Any]:
+        """What a bundle takes and gives."""
+        return metadata(_of_version(await serving.hosted(name), version))
+
+    @router.get("/models/{name}/ready")
+    @router.get("/models/{name}/versions/{version}/ready")
+    async def model_ready(name: str, response: Response, version: str | None = None) -> dict[str, Any]:
+        """Whether a bundle is loaded; if not, it is being loaded from now on."""
+        hosted = next((one for one in serving.pool.loaded if one.name == name), None)
+        if hosted is None:
+            loading = asyncio.ensure_future(serving.hosted(name))
+            loading.add_done_callback(lambda done: done.cancelled() or done.exception())
+            await asyncio.sleep(0)
+            if loading.done():  # there is none of this name, or it has come just now
+                hosted = loading.result()
+        else:
+            _of_version(hosted, version)
+        response.status_code = 200 if hosted is not None else 503
+        return {"name": name, "ready": hosted is not None}
+
+    @router.post("/models/{name}/infer", openapi_extra=_INFER_BODY)
+    @router.post("/models/{name}/versions/{version}/infer", openapi_extra=_INFER_BODY)
+    async def infer(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
+        """A bundle's predictions of one or several pictures."""
+        hosted = _of_version(await serving.hosted(name), version)
+        asked = asked_in(await json_in(request))
+        pictures = pictures_in(asked)
+        wanted = wanted_of(asked, hosted)
+        if len(pictures) > serving.settings.queue:
+            raise malformed(f"There are {len(pictures)} pictures in one request; {serving.settings.queue} are allowed.")
+        with serving.room.taken(len(pictures) - 1):
+            answers = await _all(serving, request, hosted, pictures)
+        outputs = await written(hosted, partial(outputs_of, answers, hosted))
+        answer: dict[str, Any] = {"model_name": hosted.name, "model_version": hosted.version}
+        if asked.id is not None:
+            answer["id"] = asked.id
+        return {**answer, "outputs": [outputs[name] for name in wanted]}
+
+    return router
+
+
+async def _all(serving: Serving, request: Request, hosted: Hosted, pictures: list[bytes]) -> list[Answer]:
+    """The answers for all pictures; nothing more is computed once one of them has none."""
+    tasks = [asyncio.create_task(serving.answer(request, hosted, picture)) for picture in pictures]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _of_version(hosted: Hosted, version: str | None) -> Hosted:
+    if version is not None and version != hosted.version:
+        raise unknown(f"The bundle {hosted.name!r} is here in version {hosted.version} only.")
+    return hosted

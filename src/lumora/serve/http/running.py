@@ -1,0 +1,150 @@
+"""The running server, from its first log line until all that it accepted is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from lumora.errors import OutputError
+from lumora.serve.hosting.pool import Pool
+from lumora.serve.http.app import build
+from lumora.serve.http.gate import Gate
+from lumora.serve.http.logs import LOG
+from lumora.serve.http.settings import Settings
+
+_BACKLOG = 1024
+_HEARING = (0.2, 3.0)
+"""Least and most seconds for requests to come over connections that were taken last."""
+_PATIENCE = 5
+"""Seconds beyond the deadline for answers that are on their way when the server is told to end."""
+_KEPT = 75
+"""Seconds that a connection stays open without requests: longer than proxies keep theirs (usually a minute), so that
+they are the ones who close, and send nothing into a connection that has just gone."""
+
+
+class Server(uvicorn.Server):
+    """Goes on for a moment when it is told to end.
+
+    Until then it says that it is not ready, and lets every connection end with its answer; what comes meanwhile is
+    still answered. Then it takes no more connections, and ends when all that were taken have their answers.
+    """
+
+    def __init__(self, config: uvicorn.Config, gate: Gate, delay: float) -> None:
+        super().__init__(config)
+        self._gate, self._delay = gate, delay
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end; when told again, without waiting for others."""
+        if self._gate.draining:
+            self.should_exit, self.force_exit = True, sig == signal.SIGINT
+            return
+        self._gate.draining = True
+        asyncio.get_running_loop().call_soon_threadsafe(self._drain, sig)  # not now: anything may be going on
+
+    def _drain(self, sig: int) -> None:
+        LOG.info("draining", extra={"fields": {"signal": signal.Signals(sig).name, "seconds": self._delay}})
+        asyncio.get_running_loop().call_later(self._delay, setattr, self, "should_exit", True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, hear what the last ones want, and let all of them have their answers."""
+        await self._take_last(sockets or [])
+        least, most = _HEARING
+        await asyncio.sleep(least)
+        end = time.monotonic() + most
+        while self._unheard() and time.monotonic() < end:
+            await asyncio.sleep(least / 4)
+        await super().shutdown(sockets)
+
+    async def _take_last(self, sockets: Iterable[socket.socket]) -> None:
+        """Close the ports; connections that clients have made until then are taken, and not cut off."""
+        loop = asyncio.get_running_loop()
+        for listening in sockets:
+            loop.remove_reader(listening)
+        await asyncio.sleep(0)  # what asyncio has taken joins its server, which it cannot once that is closed
+        last = [connection for listening in sockets for connection in _waiting_at(listening)]
+        for server in self.servers:
+            server.close()
+        for connection in last:
+            with suppress(OSError):  # it has gone already
+                await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+    def _unheard(self) -> bool:
+        """Whether nothing was asked yet over some connection."""
+        return any(getattr(one, "cycle", None) is None for one in self.server_state.connections)
+
+
+def serve(pool: Pool, settings: Settings, *, preload: bool = False) -> None:
+    """Answer requests until a signal says to end; then answer all that were accepted.
+
+    Args:
+        pool: the bundles.
+        settings: where to listen, and the limits.
+        preload: load all bundles before requests are taken; one that cannot be loaded is an error then.
+    """
+    with _bound(settings) as listening:  # first, so that a port that is taken is told before anything is loaded
+        for name in pool.names if preload else ():
+            pool.get(name)
+        with _explained(settings):
+            listening.listen(_BACKLOG)
+        _run(listening, build(pool, settings), settings)
+
+
+def _run(listening: socket.socket, gate: Gate, settings: Settings) -> None:
+    config = uvicorn.Config(
+        gate,
+        log_config=None,
+        ws="none",
+        access_log=False,
+        lifespan="on",
+        backlog=_BACKLOG,
+        server_header=False,
+        timeout_keep_alive=_KEPT,
+        timeout_graceful_shutdown=int(settings.deadline) + _PATIENCE,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    server = Server(config, gate, settings.drain_delay)
+    LOG.info("listening", extra={"fields": {"host": settings.host, "port": listening.getsockname()[1]}})
+    server.run(sockets=[listening])
+
+
+@contextmanager
+def _bound(settings: Settings) -> Generator[socket.socket]:
+    """The port; nobody is listened to yet."""
+    kind = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(kind, socket.SOCK_STREAM) as port:
+        port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port.setblocking(False)
+        with _explained(settings):
+            port.bind((settings.host, settings.port))
+        yield port
+
+
+@contextmanager
+def _explained(settings: Settings) -> Generator[None]:
+    """What the system says of a port, in words."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}. Choose another port (--port), "
+            "or end what uses it."
+        ) from error
+
+
+def _waiting_at(listening: socket.socket) -> Generator[socket.socket]:
+    """The connections that clients have made and nobody has taken yet."""
+    with suppress(OSError):  # there are no more of them
+        while True:
+            yield listening.accept()[0]

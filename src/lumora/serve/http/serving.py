@@ -1,0 +1,86 @@
+"""What answering needs, in one place; and a prediction from a request's bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from lumora.errors import LumoraError, UnknownAdapterError
+from lumora.serve.hosting.hosted import Hosted
+from lumora.serve.hosting.pool import Pool
+from lumora.serve.http.batching import Answer, Batcher
+from lumora.serve.http.decoding import Decoders
+from lumora.serve.http.gate import Room
+from lumora.serve.http.logs import LOG
+from lumora.serve.http.metrics import Metrics
+from lumora.serve.http.refusals import RefusedError, unknown
+from lumora.serve.http.settings import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Serving:
+    """The parts of a running server."""
+
+    settings: Settings
+    pool: Pool
+    batcher: Batcher
+    decoders: Decoders
+    metrics: Metrics
+    room: Room
+
+    async def hosted(self, name: str) -> Hosted:
+        """The bundle of a name, loaded if need be."""
+        try:
+            future = self.pool.fetch(name)
+        except UnknownAdapterError as error:
+            raise unknown(str(error)) from error
+        # A load that somebody no longer waits for goes on: others may wait for it too.
+        return await loaded(future)
+
+    async def answer(self, request: Request, hosted: Hosted, content: bytes) -> Answer:
+        """What a bundle says of an encoded picture."""
+        began = time.monotonic()
+        seen = await self.decoders.seen(hosted, content)
+        decoded = time.monotonic() - began
+        waiting = self.batcher.submit(seen)
+        answer = await asyncio.wrap_future(waiting)  # which takes it out of the queue when this is cancelled
+        self.metrics.pictures.labels(hosted.name).inc()
+        told(
+            request,
+            bundle=hosted.name,
+            batch=answer.batch,
+            bundles=answer.bundles,
+            decode_ms=_ms(decoded),
+            queue_ms=_ms(answer.waited),
+            compute_ms=_ms(answer.computed),
+        )
+        return answer
+
+
+async def written(hosted: Hosted, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a function makes of a bundle's predictions; of masks, which may be large, while others are answered."""
+    return await asyncio.to_thread(write) if hosted.about.task == "segmentation" else write()
+
+
+def told(request: Request, **fields: Any) -> None:
+    """Let the request's line in the log say more."""
+    request.scope.setdefault("lumora.told", {}).update(fields)
+
+
+async def loaded(future: Future[Hosted]) -> Hosted:
+    """A bundle that is being loaded; that it cannot be is the server's fault, and its reason is not for everyone."""
+    try:
+        return await asyncio.shield(asyncio.wrap_future(future))
+    except LumoraError as error:
+        LOG.error("a bundle cannot be loaded", extra={"fields": {"reason": str(error)}})
+        raise RefusedError(503, "This bundle cannot be loaded now; the server's log says why.") from error
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * seconds, 1)

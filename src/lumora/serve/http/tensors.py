@@ -1,0 +1,114 @@
+"""Requests and answers of the Open Inference Protocol: pictures as tensors of texts, predictions as tensors."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lumora.serve.hosting.hosted import Hosted
+from lumora.serve.http.answers import as_png
+from lumora.serve.http.batching import Answer
+from lumora.serve.http.bodies import decoded
+from lumora.serve.http.refusals import malformed
+from lumora.tasks import MaskPrediction
+
+_IMAGE = "image"
+_Length = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class InputTensor(BaseModel):
+    """Pictures' files, each in base64."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    name: str
+    shape: list[_Length] = Field(max_length=8)
+    datatype: str
+    data: list[Any]
+
+
+class OutputWish(BaseModel):
+    """An output that is asked for."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    name: str
+
+
+class InferenceRequest(BaseModel):
+    """A request for predictions of several pictures by one bundle."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    id: str | None = Field(default=None, max_length=256)
+    inputs: list[InputTensor]
+    outputs: list[OutputWish] | None = None
+
+
+def metadata(hosted: Hosted) -> dict[str, Any]:
+    """What a bundle takes and gives."""
+    count = len(hosted.about.labels)
+    outputs: dict[str, tuple[str, list[int]]] = {"probabilities": ("FP32", [-1, count]), "labels": ("BYTES", [-1])}
+    if hosted.about.task == "segmentation":
+        outputs = {"mask_png": ("BYTES", [-1])}
+    elif hosted.about.task == "multilabel":
+        outputs = {"probabilities": ("FP32", [-1, count]), "chosen": ("BOOL", [-1, count])}
+    return {
+        "name": hosted.name,
+        "versions": [hosted.version],
+        "platform": "lumora_pytorch",
+        "inputs": [{"name": _IMAGE, "datatype": "BYTES", "shape": [-1]}],
+        "outputs": [{"name": name, "datatype": kind, "shape": shape} for name, (kind, shape) in outputs.items()],
+        "parameters": {"task": hosted.about.task, "labels": list(hosted.about.labels.names)},
+    }
+
+
+def asked_in(content: dict[str, Any]) -> InferenceRequest:
+    """The request that JSON is, or a refusal that says what is wrong."""
+    try:
+        return InferenceRequest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise malformed(f"{where}: {first['msg']}.") from error
+
+
+def pictures_in(asked: InferenceRequest) -> list[bytes]:
+    """The pictures' files."""
+    names = [tensor.name for tensor in asked.inputs]
+    if names != [_IMAGE]:
+        raise malformed(f'There should be one input, "{_IMAGE}", but there are {len(names)}.')
+    [tensor] = asked.inputs
+    if tensor.datatype != "BYTES":
+        raise malformed(f'The datatype of "{_IMAGE}" should be BYTES: pictures\' files in base64.')
+    if not tensor.data or math.prod(tensor.shape) != len(tensor.data):
+        raise malformed(f"The shape says {math.prod(tensor.shape)} pictures, and there are {len(tensor.data)}.")
+    return [decoded(text, f"{_IMAGE}.data[{i}]") for i, text in enumerate(tensor.data)]
+
+
+def wanted_of(asked: InferenceRequest, hosted: Hosted) -> list[str]:
+    """The names of the outputs that are asked for, each once; all if none are named."""
+    known = [output["name"] for output in metadata(hosted)["outputs"]]
+    wanted = list(dict.fromkeys(wish.name for wish in asked.outputs)) if asked.outputs else known
+    if any(name not in known for name in wanted):
+        raise malformed(f"The outputs are {', '.join(known)}; something else was asked for.")
+    return wanted
+
+
+def outputs_of(answers: list[Answer], hosted: Hosted) -> dict[str, dict[str, Any]]:
+    """All outputs by name."""
+    count, labels = len(answers), hosted.about.labels.names
+    data: dict[str, tuple[str, list[int], list[Any]]] = {}
+    masks = [answer.prediction for answer in answers if isinstance(answer.prediction, MaskPrediction)]
+    said = [answer.prediction for answer in answers if not isinstance(answer.prediction, MaskPrediction)]
+    if masks:
+        data["mask_png"] = "BYTES", [count], [as_png(mask, hosted) for mask in masks]
+    else:
+        probabilities = [value for one in said for value in one.probabilities.tolist()]
+        data["probabilities"] = "FP32", [count, len(labels)], probabilities
+        chosen = [i in one.chosen for one in said for i in range(len(labels))]
+        data["chosen"] = "BOOL", [count, len(labels)], chosen
+        data["labels"] = "BYTES", [count], [labels[one.chosen[0]] if one.chosen else "" for one in said]
+    return {
+        name: {"name": name, "datatype": kind, "shape": shape, "data": values}
+        for name, (kind, shape, values) in data.items()
+    }
