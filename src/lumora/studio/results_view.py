@@ -1,0 +1,222 @@
+"""What trainings came to: runs side by side, and what one of them still gets wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lumora.bundle import About, read_about
+from lumora.bundle.card import shown_name
+from lumora.data import Loader
+from lumora.data.corrections import read_corrections, with_corrections
+from lumora.data.labels import Labels
+from lumora.errors import DataError, LumoraError
+from lumora.studio.found import run_folders
+from lumora.studio.progress_view import Progress, progress_of
+from lumora.studio.trainings import Trainings
+from lumora.studio.workshop import Workshop
+from lumora.tasks.evaluating import evaluate, usual_batch_size
+from lumora.tasks.label_errors import UsualConfidence, likely_label_errors
+from lumora.tasks.worst import Judged
+from lumora.training.folder import RunFolder
+from lumora.training.report.classes import ClassTable, class_table
+from lumora.training.report.examining import Findings, Looking
+from lumora.training.report.matrix import Matrix, matrix_of
+from lumora.training.report.mistakes import LabelMistake, label_mistakes
+from lumora.training.report.overlays import Overlay, overlays
+from lumora.training.report.subject import Subject, of_folder
+
+KEPT = 60
+"""Mistakes that are kept."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run with a bundle."""
+
+    folder: Path
+    about: About
+    progress: Progress
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.folder.name
+
+
+def finished_runs(runs: Path) -> list[Finished]:
+    """The runs that have a bundle, those begun last first; bundles that cannot be read are left out."""
+    trainings, found = Trainings(runs), list[Finished]()
+    for folder in run_folders(runs):
+        try:
+            about = read_about(RunFolder(folder).bundle)
+        except LumoraError:
+            continue
+        found.append(Finished(folder, about, progress_of(trainings.of(folder))))
+    return found
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side."""
+
+    runs: tuple[Finished, ...]
+    measures: tuple[str, ...]
+    best: Mapping[str, float]
+    """The best score by each measure, where there is more than one run."""
+
+    @staticmethod
+    def base(run: Finished) -> str:
+        """What a run's base is called."""
+        return shown_name(run.about)
+
+
+def compared(runs: Sequence[Finished]) -> Comparison:
+    """The table of some runs."""
+    measures = tuple(dict.fromkeys(name for run in runs for name in run.about.metrics))
+    values = {name: [run.about.metrics[name] for run in runs if name in run.about.metrics] for name in measures}
+    lower = ("calibration_error", "loss")
+    best = {name: (min if name in lower else max)(some) for name, some in values.items() if len(some) > 1}
+    return Comparison(tuple(runs), measures, best)
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A sample that was predicted wrongly, before it is drawn."""
+
+    key: str
+    text: str
+    doubted: bool
+    """Whether its label is likely wrong."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """One run, looked at."""
+
+    subject: Subject
+    found: Findings
+    judged: tuple[Judged[Any], ...]
+    doubted: frozenset[str]
+    """Samples whose labels are likely wrong."""
+    classes: ClassTable
+    matrix: Matrix | None
+
+    @property
+    def labels(self) -> Labels:
+        """The classes."""
+        return self.subject.about.labels
+
+    @property
+    def data(self) -> str | None:
+        """Where the data lie."""
+        return self.subject.recipe.data.path
+
+    def mistakes(self, *, doubted_first: bool) -> list[Mistake]:
+        """All mistakes, the worst first, or those with likely wrong labels before the others."""
+        corrected = read_corrections(self.data) if self.data else {}
+        listed = [self._mistake(judged, judged.key in corrected) for judged in self.judged]
+        return sorted(listed, key=lambda one: not one.doubted) if doubted_first else listed
+
+    def judged_of(self, key: str) -> Judged[Any]:
+        """One of the mistakes."""
+        found = next((judged for judged in self.judged if judged.key == key), None)
+        if found is None:
+            raise DataError(f"{key} is not among the mistakes; look for them again.")
+        return found
+
+    def corrected_labels(self, key: str) -> list[str] | None:
+        """The labels that a sample was given in place of the data's; None where it was not."""
+        found = read_corrections(self.data).get(key) if self.data else None
+        if found is None or found.labels is None:
+            return None
+        return [self.labels.names[self.labels.index(name)] for name in found.labels]
+
+    def _mistake(self, judged: Judged[Any], corrected: bool) -> Mistake:
+        if self.subject.task.name == "segmentation":
+            text = f"{judged.key}: mean IoU {1 - judged.wrongness:.2f}"
+        else:
+            said = ", ".join(self.labels.names[i] for i in judged.prediction.chosen) or "nothing"
+            text = f"{judged.key}: says {said}, labelled {', '.join(meant(judged, self.labels)) or 'nothing'}"
+        doubted = judged.key in self.doubted
+        text += " (likely a wrong label)" * doubted + " – corrected" * corrected
+        return Mistake(judged.key, text, doubted)
+
+
+def examined(workshop: Workshop, folder: str, *, again: bool = False) -> Examined:
+    """Evaluate a run's bundle on its pictures for validation, and keep the mistakes. Costs an evaluation, once."""
+    if again:
+        workshop.examined.forget()
+    return workshop.examined.get(folder, lambda: _examined(Path(folder)))
+
+
+def drawn_mistake(looked: Examined, key: str) -> LabelMistake | Overlay:
+    """One mistake with its pictures."""
+    judged, samples = looked.judged_of(key), _samples(looked)
+    if looked.subject.task.name == "segmentation":
+        now = replace(judged, target=true_mask(looked, key))
+        found: Sequence[Any] = overlays([now], samples, looked.labels)
+    else:
+        found = label_mistakes([judged], samples, looked.labels)
+    if not found:
+        raise DataError(f"{key} cannot be read any more.")
+    return found[0]
+
+
+def meant(judged: Judged[Any], labels: Labels) -> list[str]:
+    """The labels that a sample has in the data."""
+    target = judged.target
+    ids = [int(target)] if target.dim() == 0 else (target > 0).nonzero().flatten().tolist()
+    return [labels.names[i] for i in ids]
+
+
+def true_mask(looked: Examined, key: str) -> Tensor:
+    """The mask of a sample as it is now, with what was corrected since the run was looked at."""
+    sample = _samples(looked)[looked.judged_of(key).place]
+    splits, _ = with_corrections({"all": (sample,)}, "segmentation", looked.labels, looked.data)
+    mask = splits["all"][0].mask()
+    if mask is None:
+        raise DataError(f"{key} has no mask.")
+    return mask
+
+
+def _samples(looked: Examined) -> Sequence[Any]:
+    assert looked.subject.validation is not None
+    return looked.subject.validation.pictures.samples
+
+
+def _examined(folder: Path) -> Examined:
+    subject = of_folder(RunFolder(folder))
+    if subject.validation is None:
+        raise DataError(f"The run {folder.name} has no pictures for validation, so there is nothing to look for.")
+    labels, single = subject.about.labels, subject.task.name == "classification"
+    usual = UsualConfidence(len(labels))
+
+    # Without processes that read ahead: they would be forked from the many threads of a server.
+    pictures, size = subject.validation.pictures, usual_batch_size(subject.task.name)
+    loader = Loader(pictures, size, shuffle=False, device=next(subject.model.parameters()).device)
+    looking = Looking(subject.task, pictures.samples, KEPT)
+
+    def look(logits: Tensor, targets: Any) -> None:
+        looking(logits, targets)
+        if single:
+            usual.update(logits, targets)
+
+    found = looking.findings(evaluate(subject.model, subject.task, loader, precision=subject.precision, beside=look))
+    doubted = likely_label_errors(found.worst, usual.of_classes()) if single else []
+    matrix = None if found.confusion is None else matrix_of(found.confusion, labels.names)
+    return Examined(
+        subject=subject,
+        found=found,
+        judged=tuple(found.worst),
+        doubted=frozenset(judged.key for judged in doubted),
+        classes=class_table(found.scores, labels, subject.task.name),
+        matrix=matrix,
+    )

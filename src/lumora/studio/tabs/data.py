@@ -1,0 +1,109 @@
+"""The tab Data: choose data, look at them, and let the doctor see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from lumora.studio.data_view import ALL, Opened, open_data, page_of, place_of, visit
+from lumora.studio.found import run_folders
+from lumora.studio.html import notice, render
+from lumora.studio.tabs.answering import Starter, telling
+from lumora.studio.workshop import Workshop
+
+
+def arrange(workshop: Workshop, chosen: gr.State, at_first: str | None) -> Starter:
+    """Lay the tab out; the path of the data that are open is put into `chosen`. Return what opens them at first."""
+    with gr.Row(equal_height=False, elem_classes="lm-form"):
+        path = gr.Dropdown(
+            _known(workshop, at_first),
+            value=at_first,
+            allow_custom_value=True,
+            label="Folder with pictures",
+            info="A folder, a table, or a dataset on the Hub. Type or paste its path.",
+            elem_id="data-path",
+            scale=4,
+        )
+        opening = gr.Button("Open", variant="primary", scale=1, min_width=120, elem_id="data-open")
+    told = gr.HTML(elem_id="data-notice", elem_classes="lm-told")
+    summary = gr.HTML(render("empty", text="No data are open yet."), elem_id="data-summary")
+    with gr.Column(visible=False) as browser:
+        with gr.Row(elem_classes="lm-form"):
+            split = gr.Dropdown([], label="Split", elem_id="data-split", min_width=140)
+            label = gr.Dropdown([ALL], value=ALL, label="Class", elem_id="data-class", min_width=180)
+            opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Opacity of masks", elem_id="data-opacity", min_width=180)
+        samples = gr.HTML(elem_id="data-samples")
+        number = gr.State(0)
+        with gr.Row(elem_classes="lm-buttons"):
+            before = gr.Button("Previous page", size="sm", elem_id="data-before")
+            after = gr.Button("Next page", size="sm", elem_id="data-after")
+        gr.Markdown("Let the doctor read every file: damaged pictures, wrong masks, duplicates, rare classes.")
+        examine = gr.Button("Examine the data", elem_id="data-examine")
+        findings = gr.HTML(elem_id="data-findings", elem_classes="lm-maybe")
+
+    def opened(where: str) -> Opened:
+        return workshop.opened.get(where, lambda: open_data(where))
+
+    @telling(8)
+    def show(where: str | None) -> Any:
+        workshop.opened.forget()  # pictures may have been added since
+        found = opened(place_of(where or ""))
+        first = next(iter(found.source.splits))
+        return (
+            found.path,
+            render("data_summary", opened=found, summary=found.summary),
+            gr.Column(visible=True),
+            gr.Dropdown(list(found.source.splits), value=first),
+            gr.Dropdown([ALL, *found.source.labels.names], value=ALL, visible=not found.masked),
+            gr.Slider(visible=found.masked),
+            0,
+            "",
+        )
+
+    @telling(2)
+    def turn(where: str | None, of: str, shown: str, at: int, seen: float, by: int) -> Any:
+        if not where:
+            return "", 0
+        page = page_of(opened(where), of, shown or ALL, at + by, seen)
+        return render("samples", page=page), page.number
+
+    def turned(by: int, again: bool = False) -> Any:
+        def work(where: str | None, of: str, shown: str, at: int, seen: float) -> Any:
+            return turn(where, of, shown, 0 if again else at, seen, by)
+
+        return work
+
+    @telling(1)
+    def examined(where: str | None) -> Any:
+        return render("findings", visit=visit(where or ""))
+
+    shown = [chosen, split, label, number, opacity]
+    results = [told, samples, number]
+    outputs = [told, chosen, summary, browser, split, label, opacity, number, findings]
+    for event in (opening.click, path.select):
+        event(show, path, outputs).success(turned(0, again=True), shown, results)
+    for event in (split.input, label.input):
+        event(turned(0, again=True), shown, results)
+    opacity.release(turned(0), shown, results)
+    before.click(turned(-1), shown, results)
+    after.click(turned(1), shown, results)
+    examine.click(lambda: notice("Every file is being read …"), None, told).then(examined, chosen, [told, findings])
+    return lambda page: (
+        page.load(show, path, outputs).success(turned(0, again=True), shown, results) if at_first else None
+    )
+
+
+def _known(workshop: Workshop, at_first: str | None) -> list[str]:
+    """The data of earlier trainings."""
+    from lumora.errors import LumoraError
+    from lumora.training.recipe import read_recipe
+
+    paths: list[str] = [at_first] if at_first else []
+    for run in run_folders(workshop.runs):
+        try:
+            path = read_recipe(run / "recipe.yaml").data.path
+        except LumoraError:
+            continue
+        paths += [path] if path else []
+    return list(dict.fromkeys(paths))

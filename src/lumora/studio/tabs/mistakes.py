@@ -1,0 +1,184 @@
+"""The mistakes of a run one by one: what is wrong, the correction of its label or mask, and training again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lumora.errors import InputError
+from lumora.studio import relabelling
+from lumora.studio.html import notice, render
+from lumora.studio.results_view import Examined, drawn_mistake, examined, meant, true_mask
+from lumora.studio.tabs import painting
+from lumora.studio.tabs.answering import telling
+from lumora.studio.wishes import Wishes, settings_of
+from lumora.studio.workshop import Workshop
+
+WORST, DOUBTED = "the worst first", "likely wrong labels first"
+_AGAIN = (
+    '<p class="lm-soft">Corrections go into a file beside the data, which trainings honour. Then train again, from '
+    "where this run ended:</p>"
+)
+
+
+class Mistakes:
+    """Shows one mistake after the other, and writes down what somebody says of them.
+
+    Args:
+        workshop: keeps the runs that were looked at.
+    """
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self.order = gr.Radio([WORST, DOUBTED], value=WORST, label="Mistakes", elem_id="results-order")
+        self.which = gr.Dropdown([], label="Mistake", elem_id="results-mistake")
+        with gr.Row(elem_classes="lm-buttons"):
+            self._before = gr.Button("Previous", size="sm", elem_id="results-before")
+            self._after = gr.Button("Next", size="sm", elem_id="results-after")
+        self._picture = gr.HTML(elem_id="results-picture")
+        with gr.Column(visible=False) as self._of_labels:
+            self._label = gr.Dropdown([], label="What it shows", elem_id="results-label")
+            self._labels = gr.Dropdown([], multiselect=True, label="All that it shows", elem_id="results-labels")
+            self._save_label = gr.Button("Save the correction", elem_id="results-save-label")
+        with gr.Column(visible=False) as self._of_masks:
+            with gr.Row(elem_classes="lm-form"):
+                self._old = gr.Dropdown([], label="All that is", elem_id="results-old", min_width=130)
+                self._new = gr.Dropdown([], label="becomes", elem_id="results-new", min_width=130)
+                self._save_swap = gr.Button("Save the correction", elem_id="results-save-swap", min_width=170)
+            with gr.Accordion("Paint on the mask", open=False, elem_id="results-painting"):
+                self._editor = painting.editor()
+                self._legend = gr.HTML(elem_id="results-legend")
+                self._save_paint = gr.Button("Save what was painted", elem_id="results-save-paint")
+        gr.HTML(_AGAIN)
+        with gr.Row(elem_classes="lm-form"):
+            self._epochs = gr.Textbox(
+                "", label="Epochs", placeholder="as before", elem_id="results-epochs", min_width=110
+            )
+            self._again = gr.Button("Train again with the corrections", elem_id="results-again", min_width=230)
+        self.outputs = [
+            *(self.order, self.which, self._picture, self._of_labels, self._label, self._labels),
+            *(self._of_masks, self._old, self._new, self._editor, self._legend),
+        ]
+
+    def connect(self, run: gr.State, told: gr.HTML) -> None:
+        """Let its parts answer, for the run whose mistakes are shown."""
+        mistake, outputs = [run, self.order, self.which], [told, *self.outputs]
+        show = telling(len(self.outputs))(self._show)
+        self.order.input(show, [run, self.order], outputs)
+        self.which.input(show, mistake, outputs)
+        for button, by in ((self._before, -1), (self._after, 1)):
+            button.click(self._stepping(by), mistake, outputs)
+        saves = (
+            (self._save_label, _relabel, [self._label, self._labels]),
+            (self._save_paint, relabelling.repaint, [self._editor]),
+            (self._save_swap, relabelling.replace_class, [self._old, self._new]),
+        )
+        for button, write, given in saves:
+            button.click(self._saving(write), [*mistake, *given], outputs)
+        self._again.click(self._train_again, [run, self._epochs], told)
+
+    def shown(self, looked: Examined, order: str, key: str | None) -> list[Any]:
+        """What is put into `outputs` for one mistake, or for none where there are none."""
+        mistakes = looked.mistakes(doubted_first=order == DOUBTED)
+        keys = [one.key for one in mistakes]
+        key = key if key in keys else next(iter(keys), None)
+        choices = [(f"{i}. {one.text}", one.key) for i, one in enumerate(mistakes, 1)]
+        first = [gr.Radio(visible=looked.subject.task.name == "classification"), gr.Dropdown(choices, value=key)]
+        if key is None:
+            nothing = render("empty", text="Every picture for validation was predicted right.")
+            return [*first, nothing, *self._no_labels(), *self._no_masks()]
+        masked = looked.subject.task.name == "segmentation"
+        picture = render("mistake", one=drawn_mistake(looked, key), masked=masked)
+        if masked:
+            return [*first, picture, *self._no_labels(), *self._masks(looked, key)]
+        return [*first, picture, *self._of_label(looked, key), *self._no_masks()]
+
+    # --- what is asked for a correction -------------------------------------------------------------------------------
+
+    def _of_label(self, looked: Examined, key: str) -> list[Any]:
+        judged, names = looked.judged_of(key), list(looked.labels.names)
+        single, corrected = looked.subject.task.name == "classification", looked.corrected_labels(key)
+        said = corrected or [names[i] for i in judged.prediction.chosen]
+        all_of_it = meant(judged, looked.labels) if corrected is None else corrected
+        return [
+            gr.Column(visible=True),
+            gr.Dropdown(names, value=next(iter(said), None) if single else None, visible=single),
+            gr.Dropdown(names, value=[] if single else all_of_it, visible=not single),
+        ]
+
+    def _masks(self, looked: Examined, key: str) -> list[Any]:
+        colours, mask = relabelling.brush_colours(looked.labels), true_mask(looked, key)
+        there = [name for i, name in enumerate(looked.labels.names) if bool((mask == i).any())]
+        return [
+            gr.Column(visible=True),
+            gr.Dropdown([*there, relabelling.NOWHERE], value=next(iter(there), None)),
+            gr.Dropdown([*looked.labels.names, relabelling.NOWHERE], value=None),
+            painting.filled(looked, key),
+            render("legend", colours=colours),
+        ]
+
+    def _no_labels(self) -> list[Any]:
+        return [gr.Column(visible=False), gr.skip(), gr.skip()]
+
+    def _no_masks(self) -> list[Any]:
+        return [gr.Column(visible=False), *(gr.skip() for _ in range(4))]
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def _seen(self, folder: str | None) -> Examined:
+        if not folder:
+            raise InputError("Look for the mistakes of a run first.")
+        return examined(self._workshop, folder)
+
+    def _show(self, folder: str | None, order: str, key: str | None = None) -> list[Any]:
+        return self.shown(self._seen(folder), order, key)
+
+    def _stepping(self, by: int) -> Callable[..., Any]:
+        @telling(len(self.outputs))
+        def stepped(folder: str | None, order: str, key: str | None) -> list[Any]:
+            looked = self._seen(folder)
+            keys = [one.key for one in looked.mistakes(doubted_first=order == DOUBTED)]
+            at = keys.index(key) if key in keys else -by
+            return self.shown(looked, order, keys[(at + by) % len(keys)] if keys else None)
+
+        return stepped
+
+    def _saving(self, write: Callable[..., Path]) -> Callable[..., Any]:
+        """What writes a correction, and says where."""
+
+        @telling(1 + len(self.outputs))
+        def work(folder: str | None, order: str, key: str | None, *given: Any) -> list[Any]:
+            if not key:
+                raise InputError("Choose a mistake first.")
+            looked = self._seen(folder)
+            file = write(looked, key, *given)
+            said = notice(f"Corrected in {file}; the data themselves stay as they are.")
+            return [said, *self.shown(looked, order, key)]
+
+        def saved(*given: Any) -> list[Any]:
+            problem, said, *rest = work(*given)
+            return [problem or said, *rest]
+
+        return saved
+
+    def _train_again(self, folder: str | None, epochs: str | None) -> str:
+        @telling(1)
+        def begun() -> str:
+            looked, run = self._seen(folder), Path(folder or "")
+            if not looked.data:
+                raise InputError("The data of this run were at hand in Python; train again from there.")
+            settings = {**settings_of(Wishes(epochs=epochs)), "train.start_from": str(run / "bundle")}
+            if looked.subject.recipe.train.method == "scratch":
+                settings["train.method"] = "full"  # weights are not random this time
+            return self._workshop.trainings.begin(str(run / "recipe.yaml"), settings, f"{run.name}-again").name
+
+        problem, name = begun()
+        return problem or notice(f"The training {name} has begun; the tab Train shows how it goes.")
+
+
+def _relabel(looked: Examined, key: str, label: str | None, labels: list[str] | None) -> Path:
+    single = looked.subject.task.name == "classification"
+    return relabelling.relabel(looked, key, ([label] if label else []) if single else labels or [])

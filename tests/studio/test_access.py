@@ -1,0 +1,121 @@
+"""The page without eyes, without a mouse, on a telephone, in the dark."""
+
+import pytest
+from tests.studio.opened import PATIENCE
+
+pytestmark = pytest.mark.slow
+
+TABS = ("Data", "Train", "Results", "Try", "Library")
+KNOWN = {
+    # Gradio's own: lists of choices point at a list that is not there while they are closed.
+    "aria-valid-attr-value",
+}
+"""What axe says of Gradio's parts, which is not ours to mend."""
+NAMED = "document.activeElement.getAttribute('aria-label') || document.activeElement.textContent.trim()"
+STILL = """
+() => !document.querySelector(".pending, .generating") && document.getAnimations().every(one =>
+    one.playState != "running" || one.effect.getComputedTiming().endTime == Infinity)
+"""
+
+
+@pytest.fixture
+def running(studio, labelled_run, tmp_path):
+    return studio(tmp_path / "colours", "--runs", labelled_run.parent)
+
+
+def ready(shown, name):
+    """Wait until a tab shows what it has to show."""
+    waited = {
+        "Data": "#data-samples img",
+        "Train": "#train-progress svg",
+        "Results": "#results-table svg",
+        "Try": "#try-bundles input",
+        "Library": "#library-card h1",
+    }
+    shown.locator(waited[name]).first.wait_for()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_tabs__fit_the_width_and_axe_finds_nothing(running, page, width, dark):
+    shown = page.open(running.address, width, dark=dark)
+    found = []
+    for name in TABS:
+        page.tab(name) if shown.get_by_role("tab", name=name, exact=True).is_visible() else more(shown, name)
+        ready(shown, name)
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width, name
+        found += [(name, *each) for each in violations(shown)]
+    assert found == []
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1440, False), (390, True)])
+def test_answers__axe_finds_nothing(running, page, vit, pictures, width, dark):
+    """What appears only when it is asked for."""
+    shown = page.open(running.address, width, dark=dark)
+
+    def go_to(name):
+        page.tab(name) if shown.get_by_role("tab", name=name, exact=True).is_visible() else more(shown, name)
+        ready(shown, name)
+
+    ready(shown, "Data")
+    shown.locator("#data-examine").click()
+    shown.locator("#data-findings h2").wait_for(timeout=3 * PATIENCE)
+    found = violations(shown, "#data-summary", "#data-samples", "#data-findings")
+    go_to("Train")
+    base = shown.get_by_role("combobox", name="Base")
+    base.fill(str(vit))
+    base.press("Enter")
+    shown.locator("#train-size input, #train-size textarea").fill("32")
+    shown.locator("#train-plan-it").click()
+    shown.locator("#train-plan summary").click(timeout=3 * PATIENCE)
+    found += violations(shown, "#train-plan", "#train-progress")
+    go_to("Results")
+    shown.locator("#results-examine").click()
+    shown.locator("#results-picture img").first.wait_for(timeout=3 * PATIENCE)
+    found += violations(shown, "#results-table", "#results-summary", "#results-picture")
+    go_to("Try")
+    shown.locator("#try-bundles .token").first.wait_for()  # the newest bundle, chosen by itself
+    shown.locator("#try-picture input[type=file]").set_input_files(next((pictures / "classes").rglob("*.png")))
+    shown.locator("#try-picture img").wait_for()
+    shown.locator("#try-start").click()
+    shown.locator("#try-answers .lm-card").first.wait_for(timeout=3 * PATIENCE)
+    found += violations(shown, "#try-answers")
+    assert found == []
+
+
+def violations(shown, *places):
+    """What axe finds wrong with the page, or with these places in it, once colours do not change any more."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    shown.wait_for_function(STILL)
+    where = {"include": [[place] for place in places]} if places else None
+    found = [each for each in Axe().run(shown, where).response["violations"] if each["id"] not in KNOWN]
+    return [(each["id"], node["html"][:160]) for each in found for node in each["nodes"]]
+
+
+def more(shown, name):
+    """Choose a tab from the menu that holds those without room."""
+    shown.locator(".overflow-menu > button").first.click()
+    shown.locator(".overflow-dropdown button", has_text=name).click()
+
+
+def test_tabs__are_reached_by_keyboard(running, page):
+    shown = page.open(running.address)
+    ready(shown, "Data")
+    shown.get_by_role("tab", name="Data", exact=True).focus()
+    for name in TABS[1:]:
+        assert name in passed(shown, 60, until=name)
+        shown.keyboard.press("Enter")
+        ready(shown, name)
+    seen = passed(shown, 100)
+    assert {"Bundles", "Bundle"} <= set(seen)
+    assert any(name.startswith("Merge into a plain checkpoint") for name in seen)
+
+
+def passed(shown, most, until=None):
+    """What the focus comes to, by its names, as Tab is pressed again and again."""
+    names = []
+    while len(names) < most and (until is None or until not in names):
+        shown.keyboard.press("Tab")
+        names.append(shown.evaluate(NAMED))
+    return names

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from PIL import Image
+from tests.training.small import NAMES
+
+from lumora.errors import DataError
+from lumora.studio.data_view import ALL, ON_A_PAGE, open_data, page_of, place_of, visit
+
+
+def test_open_data__says_what_there_is(pictures):
+    opened = open_data(f" {pictures / 'classes'} ")
+    assert opened.path == str(pictures / "classes")
+    assert sum(count for _, count in opened.summary.splits) == 15
+    assert {row.name: sum(row.counts) for row in opened.summary.classes} == dict.fromkeys(NAMES, 5)
+
+
+def test_place_of__is_where_the_home_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "pictures").mkdir()
+    assert place_of(" ~/pictures ") == str(tmp_path / "pictures")
+    assert place_of("user/dataset") == "user/dataset"
+    assert place_of(" ") == ""
+
+
+@pytest.mark.parametrize(("path", "said"), [("", "Name a folder"), ("/nowhere/at/all", "There is no file or folder")])
+def test_open_data__refuses_what_is_not_there(path, said):
+    with pytest.raises(DataError, match=said):
+        open_data(path)
+
+
+def test_page_of__shows_a_class_alone(pictures):
+    opened = open_data(str(pictures / "classes"))
+    page = page_of(opened, "train", "green", 0, 0.5)
+    on_disk = {f"green/{path.name}" for path in (pictures / "classes/green").iterdir()}
+    assert page.shown
+    assert {one.key for one in page.shown} <= on_disk
+    assert {one.text for one in page.shown} == {"green"}
+
+
+def test_page_of__goes_no_further_than_there_are_pages(tmp_path):
+    for i in range(2 * ON_A_PAGE):
+        folder = tmp_path / "data/train" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), i, dtype=np.uint8)).save(folder / f"{i}.png")
+    opened = open_data(str(tmp_path / "data"))
+    split = next(iter(opened.source.splits))
+    count = len(opened.source.splits[split])
+    pages = -(-count // ON_A_PAGE)
+    last = page_of(opened, split, ALL, 99, 0.5)
+    assert (last.number, last.pages) == (pages - 1, pages)
+    assert page_of(opened, split, ALL, -5, 0.5).number == 0
+    seen = [one.key for n in range(pages) for one in page_of(opened, split, ALL, n, 0.5).shown]
+    assert seen == [sample.key for sample in opened.source.splits[split]]
+
+
+def test_page_of__a_mask_lies_over_its_picture(pictures):
+    opened = open_data(str(pictures / "masked"))
+    bare, covered = (page_of(opened, "train", ALL, 0, opacity).shown[0] for opacity in (0.0, 1.0))
+    assert bare.picture.address != covered.picture.address
+    with Image.open(pictures / "masked/masks" / covered.key.split("/")[-1]) as mask:
+        ids = set(np.unique(np.asarray(mask)))
+    names = ("rest", *NAMES[:2])
+    assert set(covered.text.split(", ")) == {names[i] for i in ids}
+
+
+def test_page_of__a_damaged_picture_is_told(pictures, tmp_path):
+    import shutil
+
+    shutil.copytree(pictures / "classes", tmp_path / "data")
+    opened = open_data(str(tmp_path / "data"))
+    sample = opened.source.splits["train"][0]
+    sample.path.write_bytes(b"")
+    shown = next(one for one in page_of(opened, "train", ALL, 0, 0.5).shown if one.key == sample.key)
+    assert shown.picture is None
+    assert str(sample.path) in shown.text
+
+
+def test_visit__shows_pictures_to_what_was_found(pictures, tmp_path):
+    import shutil
+
+    shutil.copytree(pictures / "classes", tmp_path / "data")
+    Image.new("RGB", (64, 48)).save(tmp_path / "data/red/black.png")
+    (tmp_path / "data/red/empty.png").write_bytes(b"")
+    found = {case.finding.kind: case for case in visit(str(tmp_path / "data")).cases}
+    shown = {name for case in found.values() for name, _ in case.pictures}
+    assert "red/black.png" in shown
+    assert "red/empty.png" not in shown
+    unreadable = [case for case in found.values() if "red/empty.png" in case.finding.files]
+    assert [case.more for case in unreadable] == [1]

@@ -1,0 +1,149 @@
+import shutil
+import tracemalloc
+
+import pytest
+import torch
+
+from lumora.data import Labels, open_source
+from lumora.errors import DataError, InputError
+from lumora.predict import load
+from lumora.studio.relabelling import NOWHERE, brush_colours, relabel, repaint, replace_class, strokes
+from lumora.studio.results_view import compared, drawn_mistake, examined, finished_runs, meant, true_mask
+
+
+@pytest.fixture
+def looked(workshop, labelled_run):
+    return examined(workshop, str(labelled_run))
+
+
+@pytest.fixture
+def looked_at_masks(workshop, masked_run):
+    return examined(workshop, str(masked_run))
+
+
+def opened(data):
+    """All samples, as whoever opens the data has them."""
+    source = open_source(data, near_duplicates_together=False)
+    return {sample.key: sample for samples in source.splits.values() for sample in samples}
+
+
+def test_finished_runs__have_their_scores(labelled_run):
+    shutil.copytree(labelled_run, labelled_run.with_name("begun"), ignore=shutil.ignore_patterns("bundle"))
+    [run] = finished_runs(labelled_run.parent)
+    assert (run.name, run.about.metrics) == ("colours", {"accuracy": 0.5})
+    assert run.progress.score == pytest.approx(0.5)
+    assert compared([run, run]).best == {"accuracy": 0.5}
+    assert compared([run]).best == {}
+
+
+def test_examined__finds_the_mistakes_that_the_bundle_makes(looked, labelled_run):
+    predictor = load(labelled_run / "bundle", device="cpu")
+    samples = open_source(looked.data, near_duplicates_together=False).splits["validation"]
+    wrong = {s.key for s in samples if predictor.predict(s).chosen[0] != s.target}
+    assert wrong
+    assert {judged.key for judged in looked.judged} == wrong
+    for order in (True, False):
+        assert {one.key for one in looked.mistakes(doubted_first=order)} == wrong
+    confusion = looked.found.confusion
+    assert int(confusion.sum()) == len(samples)
+    assert int(confusion.sum() - confusion.diagonal().sum()) == len(wrong)
+
+
+def test_mistakes__those_with_doubted_labels_come_first(looked):
+    marks = [one.doubted for one in looked.mistakes(doubted_first=True)]
+    assert marks == sorted(marks, reverse=True)
+    assert {one.key for one in looked.mistakes(doubted_first=True) if one.doubted} == looked.doubted
+
+
+def test_drawn_mistake__says_what_the_data_say(looked):
+    judged = looked.judged[0]
+    shown = drawn_mistake(looked, judged.key)
+    assert [label.name for label in shown.meant] == meant(judged, looked.labels) == [judged.key.split("/")[0]]
+    with pytest.raises(DataError, match="not among the mistakes"):
+        drawn_mistake(looked, "nothing.png")
+
+
+def test_relabel__is_read_by_whoever_opens_the_data(looked, workshop, labelled_run, tmp_path):
+    judged = looked.judged[0]
+    said = looked.labels.names[judged.prediction.chosen[0]]
+    assert looked.corrected_labels(judged.key) is None
+    assert relabel(looked, judged.key, [said]) == tmp_path / "colours.corrections/corrections.jsonl"
+    assert looked.labels.names[opened(looked.data)[judged.key].target] == said
+    assert looked.corrected_labels(judged.key) == [said]
+    assert any(one.key == judged.key and one.text.endswith("corrected") for one in looked.mistakes(doubted_first=False))
+    again = examined(workshop, str(labelled_run), again=True)
+    assert judged.key not in {one.key for one in again.judged}
+    with pytest.raises(InputError, match="Choose the label"):
+        relabel(looked, judged.key, [])
+
+
+def test_repaint__changes_what_was_painted_and_nothing_else(looked_at_masks):
+    looked = looked_at_masks
+    key = looked.judged[0].key
+    expected = true_mask(looked, key).clone()
+    layer = torch.zeros(80, 80, 4, dtype=torch.uint8)  # twice the mask's size
+    colours = dict(brush_colours(looked.labels))
+    layer[:20, :, :3], layer[:20, :, 3] = torch.tensor(colours["red"], dtype=torch.uint8), 255
+    layer[60:, :, :3], layer[60:, :, 3] = torch.tensor(colours[NOWHERE], dtype=torch.uint8), 255
+    layer[40:50, :, 3] = 20  # hardly there
+    repaint(looked, key, {"layers": [layer.numpy()]})
+    expected[:10], expected[30:] = looked.labels.index("red"), 255
+    assert torch.equal(opened(looked.data)[key].mask(), expected)
+
+
+def test_replace_class__is_the_way_without_a_mouse(looked_at_masks):
+    looked = looked_at_masks
+    key = looked.judged[0].key
+    before = true_mask(looked, key).clone()
+    replace_class(looked, key, "rest", NOWHERE)
+    assert torch.equal(opened(looked.data)[key].mask(), torch.where(before == 0, 255, before))
+    with pytest.raises(InputError, match="two different"):
+        replace_class(looked, key, "red", "red")
+
+
+def test_replace_class__goes_on_from_what_was_corrected_before(looked_at_masks):
+    looked = looked_at_masks
+    key = looked.judged[0].key
+    before = true_mask(looked, key).clone()
+    truth = drawn_mistake(looked, key).truth.address
+    replace_class(looked, key, "rest", NOWHERE)
+    replace_class(looked, key, "green" if bool((before == 2).any()) else "red", "rest")
+    expected = torch.where(before == 0, 255, torch.zeros_like(before))
+    assert torch.equal(true_mask(looked, key), expected)
+    assert torch.equal(opened(looked.data)[key].mask(), expected)
+    assert drawn_mistake(looked, key).truth.address != truth
+
+
+@pytest.mark.parametrize("nothing", [None, {"layers": []}, {"layers": [torch.zeros(4, 4, 4).byte().numpy()]}])
+def test_repaint__says_that_nothing_was_painted(looked_at_masks, nothing):
+    with pytest.raises(InputError, match="Nothing was painted"):
+        repaint(looked_at_masks, looked_at_masks.judged[0].key, nothing)
+
+
+def test_drawn_mistake__of_a_mask_has_truth_and_prediction(looked_at_masks):
+    shown = drawn_mistake(looked_at_masks, looked_at_masks.judged[0].key)
+    assert {shown.picture.width, shown.truth.width, shown.prediction.width} == {40}
+    assert shown.truth.address != shown.picture.address
+
+
+def test_strokes__are_the_class_whose_colour_is_nearest():
+    labels = Labels(("a", "b"), ((0, 0, 0), (200, 0, 0)))
+    layer = torch.zeros(2, 2, 4, dtype=torch.uint8)
+    layer[0, 0] = torch.tensor([190, 5, 5, 255])
+    layer[1, 1] = torch.tensor([255, 255, 255, 255])
+    layer[0, 1] = torch.tensor([9, 9, 9, 200])
+    assert strokes([layer.numpy()], labels, (2, 2)).tolist() == [[1, 0], [-1, 255]]
+
+
+def test_strokes__of_many_classes_all_over_a_mask_take_little_memory():
+    labels = Labels(tuple(f"class {i}" for i in range(150)))
+    layer = torch.full((600, 600, 4), 255, dtype=torch.uint8)
+    layer[..., :3] = torch.tensor(labels.palette()[70], dtype=torch.uint8)
+    tracemalloc.start()
+    try:
+        over = strokes([layer.numpy()], labels, (600, 600))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert bool((over == 70).all())
+    assert most < 200e6  # a distance to each class's colour for each pixel would be six times that
