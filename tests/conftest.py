@@ -1,7 +1,19 @@
+import warnings
+
 import pytest
+
+from lumora.errors import LumoraWarning
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     """What Lumora keeps for the next time is kept for one test, and not in the home of whoever runs the tests."""
     monkeypatch.setenv("LUMORA_CACHE", str(tmp_path_factory.getbasetemp() / f"cache-{id(monkeypatch)}"))
+
+
+@pytest.fixture(autouse=True)
+def _small_models_are_meant_to_be():
+    """Adapters of tiny layers are larger than the layers; what tests the warning of it catches it all the same."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "adapters are larger|.* larger than the layers", LumoraWarning)
+        yield

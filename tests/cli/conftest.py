@@ -12,6 +12,11 @@ class Ended:
     out: str
     err: str
 
+    @property
+    def told(self):
+        """What stands in the standard error, without the frames and line ends that boxes give it."""
+        return " ".join(self.err.replace("│", " ").split())
+
 
 @pytest.fixture
 def lumora(monkeypatch, capsys):

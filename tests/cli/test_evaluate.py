@@ -2,7 +2,6 @@ import csv
 import json
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -15,15 +14,6 @@ from tests.predict.test_evaluating import class_folders, mask_folders
 import lumora as library
 from lumora.data import open_source
 from lumora.data.durable import check_folder
-from lumora.errors import LumoraWarning
-
-
-@pytest.fixture(autouse=True)
-def _small_models_are_meant_to_be():
-    """Adapters of tiny layers are larger than the layers."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "adapters are larger|.* larger than the layers", LumoraWarning)
-        yield
 
 
 @pytest.fixture
@@ -225,6 +215,7 @@ def test_evaluate__replaces_its_own_and_nothing_else(lumora, classifier, data, t
     [
         (["bundle"], "Missing argument 'DATA'"),
         (["bundle", "./missing/deep"], "There is no file or folder ./missing/deep."),
+        (["bundle", "dta"], "There is no file or folder 'dta' here"),
         (["bundle", "data", "--out", "data/out"], "is, or lies in, data"),
         (["bundle", "data", "--worst", "-1"], "--worst"),
         (["bundle", "data", "--column", "species"], "'species' is not ROLE=NAME"),

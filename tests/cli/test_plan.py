@@ -99,6 +99,17 @@ def test_plan__misuse_ends_with_2(lumora, data, arguments, words):
     assert words in told(ended)
 
 
+def test_plan__of_a_misspelt_name_offline_says_which_is_near(lumora, data, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for name, near in (("pest", "pets"), ("pets/cats", "pets/cat")):
+        ended = lumora("plan", name, "--no-probe")
+        assert (ended.code, ended.out) == (2, "")
+        assert f"Did you mean {near}?" in told(ended)
+    ended = lumora("plan", "user/pets", "--no-probe")  # nothing but a name on the Hub
+    assert ended.code == 1
+    assert "the Hub cannot be reached to look for a dataset of that name" in told(ended)
+
+
 def test_plan__warns_of_what_is_needed_and_not_of_what_is_allowed(lumora, data):
     assert "warning" not in lumora("plan", data, "--no-probe", "--set", "run.cache=900TB", *QUICK).err
 

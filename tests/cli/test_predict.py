@@ -1,26 +1,17 @@
 import json
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from tests.bundle.making import LABELS
+from tests.cli.predictions import lines_of
 from tests.data.making import noise, put
 from tests.predict.making import bundle_of, check
 
-from lumora.errors import LumoraWarning
 from lumora.tasks import MaskPrediction
-
-
-@pytest.fixture(autouse=True)
-def _small_models_are_meant_to_be():
-    """Adapters of tiny layers are larger than the layers."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "adapters are larger|.* larger than the layers", LumoraWarning)
-        yield
 
 
 @pytest.fixture
@@ -39,10 +30,6 @@ def given(tmp_path):
     for i, name in enumerate(("a.png", "b.jpg", "deep/c.png")):
         put(tmp_path / "pictures" / name, noise(40 + 10 * i, 60, seed=i))
     return tmp_path / "pictures"
-
-
-def lines_of(out):
-    return [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
 
 
 def files_in(out):
@@ -139,7 +126,7 @@ def test_predict__leaves_what_others_wrote(lumora, classifier, given, tmp_path, 
     (out / name).write_text("{}")
     ended = lumora("predict", classifier, given, "--out", out)
     assert (ended.code, ended.out) == (2, "")
-    assert "holds other things" in " ".join(ended.err.replace("│", " ").split())
+    assert "holds other things" in ended.told
     assert files_in(out) == [name]
 
 
@@ -190,7 +177,7 @@ def test_predict__misuse_ends_with_2(lumora, classifier, given, monkeypatch, arg
     (given.parent / "empty").mkdir()
     ended = lumora("predict", *arguments)
     assert (ended.code, ended.out) == (2, "")
-    assert words in " ".join(ended.err.replace("│", " ").split())
+    assert words in ended.told
     assert not (given.parent / "out").exists()
 
 

@@ -13,7 +13,25 @@ from typing import Annotated, TextIO
 
 import typer
 
-from lumora.cli import demo, doctor, evaluate, inspect, merge, output, plan, predict, pull, push, resume, sample, train
+from lumora.cli import (
+    demo,
+    doctor,
+    evaluate,
+    export,
+    inspect,
+    merge,
+    output,
+    plan,
+    predict,
+    pull,
+    push,
+    resume,
+    sample,
+    serve,
+    soup,
+    studio,
+    train,
+)
 from lumora.errors import LumoraError, LumoraWarning
 
 app = typer.Typer(
@@ -31,10 +49,14 @@ app.command("plan")(plan.command)
 app.command("predict")(predict.command)
 app.command("evaluate")(evaluate.command)
 app.command("merge")(merge.command)
+app.command("export")(export.command)
+app.command("soup")(soup.command)
 app.command("push")(push.command)
 app.command("pull")(pull.command)
 app.command("train", cls=train.Help)(train.command)
 app.command("resume")(resume.command)
+app.command("serve")(serve.command)
+app.command("studio")(studio.command)
 app.add_typer(sample.app, name="sample")
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lumora.cli import completing
-from lumora.errors import DataError, RecipeError
+from lumora.cli import completing, data_options
+from lumora.errors import RecipeError
 
 if TYPE_CHECKING:
     from lumora.training import Recipe
@@ -57,17 +57,42 @@ Track = Annotated[
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Another seed, another training.")]
 
 
+def wishes(
+    *,
+    base: str | None,
+    task: str | None,
+    epochs: int | None,
+    full: bool,
+    head_only: bool,
+    skip_bad: bool,
+    layout: str | None,
+    labels: str | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    """What the options that every training has ask for, by the recipe's keys; None where one was not given."""
+    return {
+        "base.name": base,
+        "data.task": task,
+        "data.skip_bad": skip_bad or None,
+        "data.layout": layout,
+        "data.labels": data_options.labels_of(labels),
+        "train.method": method(full, head_only),
+        "train.epochs": epochs,
+        "train.seed": seed,
+    }
+
+
 def is_recipe(data: str) -> bool:
     """Whether what was named is a recipe's file, and not data."""
     return Path(data).suffix.lower() in (".yaml", ".yml") and not Path(data).is_dir()
 
 
-def recipe_of(data: str, wishes: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
+def recipe_of(data: str, wished: Mapping[str, Any], settings: Sequence[str]) -> Recipe:
     """The recipe that the options ask for, with gaps where they do not; misuse where it cannot be.
 
     Args:
         data: where the pictures lie, or an earlier run's recipe, whose folder is not taken again.
-        wishes: values of keys that have an option of their own; None where that was not given.
+        wished: values of keys that have an option of their own; None where that was not given.
         settings: each as `key=value`.
     """
     from lumora.training import parse_asked, read_recipe, split_settings
@@ -77,7 +102,7 @@ def recipe_of(data: str, wishes: Mapping[str, Any], settings: Sequence[str]) -> 
         text = f"{data} is a run. Go on with it by `lumora resume {data}`, or begin another by {data}/recipe.yaml."
         raise typer.BadParameter(text, param_hint="DATA")
     before = read_recipe(_existing(data)) if is_recipe(data) else None
-    given = {key: value for key, value in wishes.items() if value is not None}
+    given = {key: value for key, value in wished.items() if value is not None}
     if before is None:
         given["data.path"] = Path(data) if Path(data).exists() else data
     with misuses():
@@ -109,13 +134,10 @@ def misuses(data: str | None = None) -> Generator[None]:
     `data` is what was named on the command line, if the data are opened inside.
     """
     try:
-        yield
+        with nullcontext() if data is None or is_recipe(data) else data_options.there(data):
+            yield
     except RecipeError as error:
         raise typer.BadParameter(str(error)) from error
-    except DataError as error:
-        if data is None or is_recipe(data) or Path(data).exists():
-            raise
-        raise typer.BadParameter(str(error), param_hint="DATA") from error
 
 
 def _existing(path: str) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from lumora.errors import DataError
 
 Layout = Annotated[
     str | None,
@@ -59,3 +63,14 @@ def columns_of(said: Sequence[str]) -> dict[str, str | list[str]]:
         before = columns.get(role)
         columns[role] = name if before is None else [*([before] if isinstance(before, str) else before), name]
     return columns
+
+
+@contextmanager
+def there(data: str) -> Generator[None]:
+    """Inside, data that are not there are a misuse, which ends the program with 2."""
+    try:
+        yield
+    except DataError as error:
+        if Path(data).expanduser().exists():
+            raise
+        raise typer.BadParameter(str(error), param_hint="DATA") from error

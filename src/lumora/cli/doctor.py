@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lumora.cli import data_options, options, output
-from lumora.errors import DataError, OutputError
+from lumora.errors import OutputError
 
 if TYPE_CHECKING:
     from lumora.data.doctor import Repair, Report
@@ -106,13 +106,10 @@ def _done(
 def _misuses(data: str) -> Generator[None]:
     """Inside, data that are not there, or no place for the copy, are a misuse, which ends the program with 2."""
     try:
-        yield
+        with data_options.there(data):
+            yield
     except OutputError as error:
         raise typer.BadParameter(str(error), param_hint="--fix") from error
-    except DataError as error:
-        if Path(data).exists():
-            raise
-        raise typer.BadParameter(str(error), param_hint="DATA") from error
 
 
 def _tell(report: Report, repaired: Repair | None, *, json: bool) -> None:

@@ -84,7 +84,8 @@ def command(
     limits = _limits(max_pixels)
     predictor = loaded(bundle, device, base, limits, revision)
     reading = Reading(layout, names, ignore or None, reduce_labels, columns or None, subset, limits, leave_out_unknown)
-    chosen = to_measure(data, predictor.about, split, reading)
+    with data_options.there(data):
+        chosen = to_measure(data, predictor.about, split, reading)
     for note in () if quiet else chosen.notes:
         output.note(note)
     found = _measured(predictor, chosen, batch_size, skip_bad, worst, quiet)

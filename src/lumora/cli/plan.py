@@ -43,17 +43,18 @@ def command(
 
     Ends with 1 if they cannot be done.
     """
-    wishes = {
-        "base.name": base,
-        "data.task": task,
-        "data.skip_bad": skip_bad or None,
-        "data.layout": layout,
-        "data.labels": data_options.labels_of(labels),
-        "train.method": asking.method(full, head_only),
-        "train.epochs": epochs,
-        "train.seed": seed,
-    }
-    asked = asking.recipe_of(data, wishes, settings or ())
+    wished = asking.wishes(
+        base=base,
+        task=task,
+        epochs=epochs,
+        full=full,
+        head_only=head_only,
+        skip_bad=skip_bad,
+        layout=layout,
+        labels=labels,
+        seed=seed,
+    )
+    asked = asking.recipe_of(data, wished, settings or ())
     found = _plan(asked, data, probe=not no_probe)
     if json:
         output.json(found.as_dict())
@@ -64,9 +65,11 @@ def command(
 
 
 def _plan(asked: Recipe, data: str, *, probe: bool) -> Plan:
+    from lumora.cli.stopping import telling_how_to_go_on
     from lumora.training import plan
 
-    with asking.misuses(data), output.progress("planning", 1):
+    # A signal, too, is to leave nothing of the steps behind that are tried.
+    with telling_how_to_go_on(lambda: None), asking.misuses(data), output.progress("planning", 1):
         return plan(recipe=asked, probe=probe)
 
 

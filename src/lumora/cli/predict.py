@@ -2,52 +2,49 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import dataclasses
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lumora.cli import loading, options, output
+from lumora.cli import given_pictures, loading, options, output, predict_options, stopping
 from lumora.errors import DataError, OutputError
 
 if TYPE_CHECKING:
-    from lumora.predict import Predictor
-    from lumora.predict.files import Content
+    from lumora.predict import Predictor, Settings
+    from lumora.predict.comparing import Compared
+    from lumora.predict.files import PredictionFiles
     from lumora.predict.pictures import Picture
-    from lumora.predict.predictor import Prediction
+    from lumora.predict.tally import Tally
+    from lumora.predict.to_files import ToFiles
 
-_LIKELIEST = 5
-"""Labels whose probability is written."""
 _SHOWN = 5
-
-Given = Annotated[
-    list[Path],
-    typer.Argument(metavar="PICTURES", help="Files, or folders with all pictures in them.", show_default=False),
-]
-Out = Annotated[
-    Path,
-    typer.Option(
-        "--out", metavar="DIR", help="A new folder, or one that this command has written.", show_default=False
-    ),
-]
-BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Pictures in a batch.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read, and end with 0.")]
-NoOverlays = Annotated[bool, typer.Option("--no-overlays", help="Do not draw predictions on the pictures.")]
 
 
 def command(
     bundle: options.Bundle,
-    given: Given,
-    out: Out,
-    batch_size: BatchSize = 8,
-    skip_bad: SkipBad = False,
-    no_overlays: NoOverlays = False,
+    given: predict_options.Given,
+    out: predict_options.Out,
+    resume: predict_options.Resume = False,
+    palette: predict_options.Palette = None,
+    tile: predict_options.Tile = None,
+    overlap: predict_options.Overlap = None,
+    strength: predict_options.Strength = 1.0,
+    flip: predict_options.Flip = False,
+    compare: predict_options.Compare = False,
+    batch_size: predict_options.BatchSize = 8,
+    skip_bad: predict_options.SkipBad = False,
+    no_overlays: predict_options.NoOverlays = False,
     device: options.Device = None,
     base: options.Base = None,
     revision: options.Revision = None,
     max_pixels: options.MaxPixels = None,
+    quiet: options.Quiet = False,
     json: Annotated[bool, typer.Option("--json", help="Write the summary as JSON, for machines.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -58,91 +55,198 @@ def command(
     Ends with 1 if pictures could not be read; all others are done then.
     """
     from lumora.data import Limits
-    from lumora.predict.files import PredictionFiles, check_place
+    from lumora.predict import Settings
+    from lumora.predict.comparing import Compared, named
+    from lumora.predict.files import PredictionFiles
+    from lumora.predict.tally import Tally
+    from lumora.predict.to_files import ToFiles
 
     limits = Limits() if max_pixels is None else Limits(max_pixels)
+    bundles, given = _bundles(bundle, given, compare)
+    found = given_pictures.find(given, limits)
+    _check_place(out, found.folders)
+    settings = Settings(_palette(palette), strength, flip, _tile(tile), overlap)
+    if len(bundles) == 1:
+        predictors = [loading.predictor(bundle, device, base, limits, revision, settings=settings)]
+    else:
+        predictors = loading.predictors(bundles, device, base, limits, revision, settings)
+    tally, names = Tally(), named(bundles)
+    with loading.misuses():
+        compared = Compared(dict(zip(names, predictors, strict=True)), not no_overlays) if compare else None
+    about = _made_by(bundles, revision, predictors, settings, names if compare else (), overlays=not no_overlays)
+    files = _open(PredictionFiles, out, about, resume, tally)
+    work = compared or ToFiles(predictors[0], files, not no_overlays)
+    left = [picture for picture in found.pictures if picture.key not in files.done]
+    how = _How(batch_size, quiet, len(found.pictures) - len(left))
     try:
-        check_place(out, given)
-    except OutputError as error:
-        raise typer.BadParameter(str(error), param_hint="--out") from error
-    pictures = _pictures(given, limits)
-    predictor = loading.predictor(bundle, device, base, limits, revision)
-    files = PredictionFiles(out, _made_by(bundle, predictor))
-    bad: list[tuple[str, DataError]] = []
-    counts: Counter[str] = Counter()
-    try:
-        with output.progress("predicting", len(pictures)) as show:
-            results = _results(predictor, pictures, batch_size, not no_overlays)
-            for done, (picture, result, content) in enumerate(results, 1):
-                files.add(content, getattr(picture, "inside", picture.key))
-                if isinstance(result, DataError):
-                    bad.append((picture.key, result))
-                else:
-                    counts.update(_said(content))
-                show(done)
+        with stopping.ending_tidily(lambda: _how_to_go_on(how)):
+            bad = _all(work, files, tally, left, how)
     finally:
         files.close()
-    summary = {"bundle": bundle, "task": predictor.task, "out": str(out), "pictures": len(pictures) - len(bad)}
-    ordered = {name: counts[name] for name in predictor.labels.names if counts[name]}
-    if json:
-        output.json({**summary, "labels": ordered, "skipped": [{"picture": k, "error": str(e)} for k, e in bad]})
-    else:
-        _show(summary, ordered)
-    _end(bad, len(pictures), skip_bad)
+    summary = {
+        "bundle": ", ".join(bundles),
+        "task": predictors[0].task,
+        "out": str(out),
+        "pictures": len(found.pictures) - len(bad),
+        **({"done before": how.before} if how.before else {}),
+    }
+    _tell(summary, tally.summary(predictors[0].labels), bad, quiet, json)
+    _end(bad, len(found.pictures), skip_bad)
 
 
-def _pictures(given: Sequence[Path], limits: Any) -> list[Picture]:
-    """All pictures, each once."""
-    from lumora.predict.pictures import pictures
+# --- what is asked ----------------------------------------------------------------------------------------------------
 
-    for path in given:
-        if not path.expanduser().exists():
-            raise typer.BadParameter(f"There is no file or folder {path}.", param_hint="PICTURES")
+
+def _check_place(out: Path, folders: Sequence[Path]) -> None:
+    from lumora.predict.files import check_place
+
     try:
-        return list({picture.key: picture for picture in pictures(given, limits)}.values())
-    except DataError as error:
-        raise typer.BadParameter(str(error), param_hint="PICTURES") from error
+        check_place(out, folders)
+    except OutputError as error:
+        raise typer.BadParameter(str(error), param_hint="--out") from error
 
 
-def _made_by(bundle: str, predictor: Predictor) -> dict[str, Any]:
-    colours = {"colours": predictor.labels.palette()} if predictor.task == "segmentation" else {}
-    return {"bundle": bundle, "task": predictor.task, "labels": predictor.labels.names, **colours}
+def _palette(given: str | None) -> str | None:
+    """The palette; one that cannot be read is a misuse."""
+    from lumora.data.palettes import PALETTES, read_palette
+
+    if given is not None and given.lower() not in PALETTES:
+        try:
+            read_palette(Path(given))
+        except DataError as error:
+            raise typer.BadParameter(str(error), param_hint="--palette") from error
+    return given
 
 
-def _results(
-    predictor: Predictor, pictures: Sequence[Picture], batch_size: int, overlays: bool
-) -> Iterator[tuple[Picture, Prediction | DataError, Content]]:
-    """Every picture, what is predicted of it, and the content of its files; they are drawn in threads."""
-    from lumora.predict import plain
-    from lumora.predict.ahead import ahead
-    from lumora.predict.files import Content, encoded_drawing, encoded_mask
-    from lumora.tasks import MaskPrediction
-
-    def content(pair: tuple[Picture, Prediction | DataError]) -> Content:
-        picture, result = pair
-        if isinstance(result, DataError):
-            return Content({"picture": picture.key, "error": str(result)})
-        mask = encoded_mask(result.mask, predictor.labels) if isinstance(result, MaskPrediction) else None
-        overlay = encoded_drawing(predictor.draw(picture, result)) if overlays else None
-        return Content({"picture": picture.key, **plain(result, predictor.labels, _LIKELIEST)}, mask, overlay)
-
-    for (picture, result), made in ahead(content, predictor.each(pictures, batch_size), batch_size):
-        yield picture, result, made
+def _tile(given: str | None) -> int | Literal["auto"] | None:
+    if given is None:
+        return None
+    if given == "auto":
+        return "auto"
+    if given.isdecimal() and int(given):
+        return int(given)
+    raise typer.BadParameter(f"{given!r} is neither a number of pixels nor auto.", param_hint="--tile")
 
 
-def _said(content: Content) -> list[str]:
-    """The labels of a picture, or those in its mask."""
-    line = content.line
-    return line["labels"] if "labels" in line else [one["label"] for one in line["classes"]]
+def _bundles(first: str, given: Sequence[str], compare: bool) -> tuple[list[str], list[str]]:
+    """The bundles, and what is left. What is to be compared holds a bundle, or could be the name of a repository."""
+    if not compare:
+        return [first], list(given)
+    more = list(itertools.takewhile(_is_bundle, given))
+    if not more or len(more) == len(given):
+        raise typer.BadParameter(
+            "To compare, name at least two bundles and then pictures: lumora predict A B pictures/ --compare",
+            param_hint="--compare",
+        )
+    return [first, *more], list(given[len(more) :])
 
 
-def _show(summary: dict[str, Any], counts: dict[str, int]) -> None:
-    output.facts({name: f"{value:,}" if isinstance(value, int) else value for name, value in summary.items()})
-    if counts:
-        output.table(["label", "pictures"], [[name, f"{n:,}"] for name, n in counts.items()], numbers=("pictures",))
+def _is_bundle(name: str) -> bool:
+    from lumora.bundle.names import ABOUT
+
+    path = Path(name).expanduser()
+    return (path / ABOUT).is_file() or (not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None)
 
 
-def _end(bad: Sequence[tuple[str, DataError]], count: int, skip_bad: bool) -> None:
+def _made_by(
+    bundles: Sequence[str],
+    revision: str | None,
+    predictors: Sequence[Predictor],
+    settings: Settings,
+    names: Sequence[str],
+    *,
+    overlays: bool,
+) -> dict[str, Any]:
+    """What makes the predictions; to go on with them, all but the bundles' places must be the same."""
+    from lumora.bundle.identity import identity
+    from lumora.bundle.locating import bundle_folder
+    from lumora.lora.hub import HubOptions
+
+    ids = [identity(bundle_folder(bundle, HubOptions(revision))) for bundle in bundles]
+    labels, task = predictors[0].labels, predictors[0].task
+    return {
+        "bundle": list(bundles) if names else bundles[0],
+        "identity": dict(zip(names, ids, strict=True)) if names else ids[0],
+        "task": task,
+        "labels": labels.names,
+        **({"colours": labels.palette()} if task == "segmentation" else {}),
+        **{key: value for key, value in dataclasses.asdict(settings).items() if key != "palette"},
+        "overlays": overlays,
+    }
+
+
+def _open(kind: type[PredictionFiles], out: Path, about: dict[str, Any], resume: bool, tally: Tally) -> PredictionFiles:
+    try:
+        return kind(out, about, resume=resume, take=tally.add)
+    except OutputError as error:
+        raise typer.BadParameter(str(error), param_hint="--resume" if resume else "--out") from error
+
+
+# --- the work ---------------------------------------------------------------------------------------------------------
+
+
+def _all(
+    work: ToFiles | Compared, files: PredictionFiles, tally: Tally, pictures: Sequence[Picture], how: _How
+) -> list[tuple[str, str]]:
+    """Do the pictures; those that cannot be used, and why."""
+    bad: list[tuple[str, str]] = []
+    with output.progress("predicting", len(pictures) + how.before, hidden=how.quiet) as show:
+        for picture, content in work.contents(pictures, how.batch_size):
+            files.add(content, getattr(picture, "inside", picture.key))
+            tally.add(content.line)
+            how.done += 1
+            if "error" in content.line:
+                bad.append((picture.key, content.line["error"]))
+            show(how.before + how.done)
+    return bad
+
+
+@dataclass
+class _How:
+    """How pictures are done, and how many are."""
+
+    batch_size: int
+    quiet: bool
+    before: int
+    done: int = 0
+
+
+def _how_to_go_on(how: _How) -> str:
+    return f"{how.done + how.before:,} pictures are done; the same command with --resume goes on with the others."
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+def _tell(
+    summary: dict[str, Any],
+    counts: dict[str, Any],
+    bad: Sequence[tuple[str, str]],
+    quiet: bool,
+    json: bool,
+) -> None:
+    if json:
+        before = {"done_before": summary.pop("done before", 0)}
+        output.json({**summary, **before, **counts, "skipped": [{"picture": k, "error": e} for k, e in bad]})
+    elif quiet:
+        typer.echo(summary["out"])
+    else:
+        output.facts({name: f"{value:,}" if isinstance(value, int) else value for name, value in summary.items()})
+        _show(counts)
+
+
+def _show(counts: dict[str, Any]) -> None:
+    if "disagreement" in counts:
+        output.facts({"disagreement": f"{counts['disagreement']:.1%}", "most in": counts["most_in"] or "–"})
+    pictures, pixels = counts["labels"], counts.get("pixels", {})
+    if not pictures:
+        return
+    whole = sum(pixels.values())
+    rows = [[name, f"{n:,}", *([f"{pixels[name] / whole:.1%}"] if pixels else [])] for name, n in pictures.items()]
+    output.table(["label", "pictures", *(["area"] if pixels else [])], rows, numbers=("pictures", "area"))
+
+
+def _end(bad: Sequence[tuple[str, str]], count: int, skip_bad: bool) -> None:
     """Tell what was left out, and end with 1 unless that was agreed to."""
     if not bad:
         return

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and failures of a training: they end the program tidily, and it says how to go on."""
+"""Ctrl-C, SIGTERM and failures of long work: they end the program tidily, and it says how to go on."""
 
 from __future__ import annotations
 
@@ -27,20 +27,30 @@ def telling_how_to_go_on(run: Callable[[], Path | None]) -> Generator[None]:
 
     `run` gives the folder, once there is one.
     """
+    try:
+        with ending_tidily(lambda: _how(run())):
+            yield
+    except typer.Exit:
+        raise
+    except Exception:
+        folder = run()
+        if folder is not None and any(folder.glob("checkpoints/step-*")):
+            output.note(f"what was learnt until the last checkpoint is kept; {_how(folder)}")
+        raise
+
+
+@contextmanager
+def ending_tidily(told: Callable[[], str]) -> Generator[None]:
+    """End with 130 or 143 when Ctrl-C or SIGTERM come, after what is open was closed, and tell something then."""
     before = signal.getsignal(signal.SIGTERM)
     if before is signal.SIG_DFL:  # one that is ignored stays so
         signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     except (KeyboardInterrupt, Terminated) as error:
-        typer.echo(f"stopped: {_how(run())}", err=True)
+        typer.echo(f"stopped: {told()}", err=True)
         number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
         raise typer.Exit(SIGNALLED + number) from error
-    except Exception:
-        folder = run()
-        if folder is not None and any(folder.glob("checkpoints/step-*")):
-            output.note(f"what was learnt until the last checkpoint is kept; {_how(folder)}")
-        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

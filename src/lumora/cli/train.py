@@ -44,20 +44,19 @@ def command(
     _help_all: HelpAll = False,
 ) -> None:
     """Adapt a model to your pictures; what is not said is chosen."""
-    wishes = {
-        "base.name": base,
-        "data.task": task,
-        "data.skip_bad": skip_bad or None,
-        "data.layout": layout,
-        "data.labels": data_options.labels_of(labels),
-        "train.method": asking.method(full, head_only),
-        "train.epochs": epochs,
-        "train.max_time": max_time,
-        "train.seed": seed,
-        "run.track": track or None,
-        "run.out": out,
-    }
-    asked = asking.recipe_of(data, wishes, setting or ())
+    usual = asking.wishes(
+        base=base,
+        task=task,
+        epochs=epochs,
+        full=full,
+        head_only=head_only,
+        skip_bad=skip_bad,
+        layout=layout,
+        labels=labels,
+        seed=seed,
+    )
+    wished = {**usual, "train.max_time": max_time, "run.track": track or None, "run.out": out}
+    asked = asking.recipe_of(data, wished, setting or ())
     _check_place(asked)
     _train(asked, data, quiet=quiet, json=json)
 

@@ -1,0 +1,93 @@
+"""The pictures that a command is given: files, folders, patterns, and `-` for a list on the standard input."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lumora.errors import DataError
+
+if TYPE_CHECKING:
+    from lumora.data import Limits
+    from lumora.predict.pictures import Picture
+
+LIST = "-"
+_HINT = "PICTURES"
+
+
+@dataclass(frozen=True)
+class Given:
+    """Pictures, each once, and the folders that they were looked for in."""
+
+    pictures: list[Picture]
+    folders: list[Path]
+
+
+def find(given: Sequence[str], limits: Limits) -> Given:
+    """Find the pictures; misuse where there are none, or something that was named is not there.
+
+    What is missing of a list on the standard input is told as pictures that cannot be read are.
+    """
+    from lumora.predict.pictures import without_dots
+
+    found: dict[Path, Picture] = {}
+    folders: list[Path] = []
+    for one in given:
+        if one == LIST:
+            pictures = _listed(_paths_on_input(), limits)
+        elif Path(one).expanduser().exists() or not glob.has_magic(one):
+            if Path(one).expanduser().is_dir():
+                folders.append(Path(one).expanduser())
+            pictures = _named(one, limits)
+        else:
+            pictures = _matching(one, limits)
+        for picture in pictures:
+            found.setdefault(without_dots(Path(picture.key)), picture)
+    return Given(list(found.values()), folders)
+
+
+def _named(path: str, limits: Limits) -> list[Picture]:
+    from lumora.predict.pictures import pictures
+
+    if not Path(path).expanduser().exists():
+        raise typer.BadParameter(f"There is no file or folder {path}.", param_hint=_HINT)
+    try:
+        return list(pictures(path, limits))
+    except DataError as error:
+        raise typer.BadParameter(str(error), param_hint=_HINT) from error
+
+
+def _matching(pattern: str, limits: Limits) -> list[Picture]:
+    """The pictures that fit a pattern which no shell has put into paths; `**` stands for any folders."""
+    from lumora.data.listing import PICTURES
+
+    # As shells do it; pathlib's own patterns begin at a folder.
+    paths = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207
+    fitting = [path for path in paths if Path(path).suffix.lower() in PICTURES and not Path(path).is_dir()]
+    if not fitting:
+        others = f"; {len(paths):,} other files or folders do" if paths else ""
+        raise typer.BadParameter(f"No picture fits {pattern!r}{others}.", param_hint=_HINT)
+    return _listed(fitting, limits)
+
+
+def _paths_on_input() -> list[str]:
+    """The paths on the standard input: one on each line, or with a zero byte behind each, as `find -print0` writes."""
+    content = sys.stdin.buffer.read()
+    entries = content.split(b"\0") if b"\0" in content else content.splitlines()
+    if paths := [os.fsdecode(entry) for entry in entries if entry.strip()]:
+        return paths
+    raise typer.BadParameter("The list on the standard input is empty; write a path on each line.", param_hint=_HINT)
+
+
+def _listed(paths: Sequence[str], limits: Limits) -> list[Picture]:
+    """The pictures of a list; their names for files begin where their paths part."""
+    from lumora.predict.pictures import listed
+
+    return list(listed(paths, limits))

@@ -1,0 +1,122 @@
+import io
+import os
+import sys
+
+import pytest
+from tests.cli.predictions import lines_of
+from tests.data.making import noise, put
+from tests.predict.making import bundle_of
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A bundle and pictures in the current folder."""
+    bundle_of("vit", tmp_path)
+    for i, name in enumerate(("a.png", "b.jpg", "[1].png", "one/x.png", "two/x.png", "two/deep/y.jpeg")):
+        put(tmp_path / "pictures" / name, noise(40, 60, seed=i))
+    (tmp_path / "pictures/notes.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def on_input(monkeypatch, content):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("pictures/*.png", {"[1]", "a"}),
+        ("pictures/**/*.png", {"[1]", "a", "one/x", "two/x"}),
+        ("pictures/*", {"[1]", "a", "b"}),
+        ("pictures/[1].png", {"[1]"}),  # a file of that name goes before the pattern
+        ("pictures/two/*/y.*", {"y"}),
+    ],
+)
+def test_predict__patterns(lumora, here, pattern, found):
+    assert lumora("predict", "bundle", pattern, "--out", "out").code == 0
+    overlays = {line["overlay"] for line in lines_of(here / "out")}
+    assert overlays == {f"overlays/{name}.jpg" for name in found}
+
+
+def test_predict__a_pattern_that_nothing_fits(lumora, here):
+    ended = lumora("predict", "bundle", "pictures/*.txt", "--out", "out")
+    assert (ended.code, ended.out) == (2, "")
+    assert "No picture fits 'pictures/*.txt'; 1 other files or folders do." in ended.told
+
+
+@pytest.mark.parametrize("between", [b"\n", b"\0", b"\r\n"])
+def test_predict__a_list_on_the_standard_input(lumora, here, monkeypatch, between):
+    names = [b"pictures/a.png", b"pictures/one", b"pictures/two/deep/y.jpeg", b"pictures/a.png"]
+    on_input(monkeypatch, between.join(names) + between)
+    assert lumora("predict", "bundle", "-", "--out", "out").code == 0
+    lines = lines_of(here / "out")
+    assert [line["picture"] for line in lines] == [
+        os.path.normpath(name) for name in ("pictures/a.png", "pictures/one/x.png", "pictures/two/deep/y.jpeg")
+    ]
+    assert {line["overlay"] for line in lines} == {"overlays/a.jpg", "overlays/one/x.jpg", "overlays/two/deep/y.jpg"}
+
+
+def test_predict__what_is_missing_of_a_list_is_told_and_left_out(lumora, here, monkeypatch):
+    (here / "empty").mkdir()
+    on_input(monkeypatch, b"pictures/a.png\nmissing.png\nempty\n")
+    ended = lumora("predict", "bundle", "-", "--out", "out")
+    assert ended.code == 1
+    assert "2 of 3 pictures cannot be used" in ended.err
+    assert "There is no file or folder missing.png" in ended.err
+    assert ["error" in line for line in lines_of(here / "out")] == [False, True, True]
+
+
+def test_predict__paths_that_no_system_takes_are_told_and_left_out(lumora, here, monkeypatch):
+    on_input(monkeypatch, b"pictures/a.png\n" + b"x" * 300 + b".png\n~nobody-is-called-so/b.png\n")
+    ended = lumora("predict", "bundle", "-", "--out", "out")
+    assert ended.code == 1
+    assert "2 of 3 pictures cannot be used" in ended.err
+    assert ["error" in line for line in lines_of(here / "out")] == [False, True, True]
+
+
+def test_predict__what_paths_lead_out_of_again_is_not_in_the_names_of_files(lumora, here, monkeypatch):
+    on_input(monkeypatch, b"pictures/two/../../pictures/a.png\npictures/one/../one/x.png\n")
+    assert lumora("predict", "bundle", "-", "--out", "out").code == 0
+    assert [line["overlay"] for line in lines_of(here / "out")] == ["overlays/a.jpg", "overlays/one/x.jpg"]
+    assert sorted(path.name for path in (here / "out").iterdir()) == [
+        "overlays",
+        "predictions.json",
+        "predictions.jsonl",
+    ]
+
+
+def test_predict__a_picture_that_is_named_twice_is_predicted_once(lumora, here):
+    same = ("pictures/one/x.png", here / "pictures/one/x.png", "pictures/two/../one/x.png", "pictures/one")
+    assert lumora("predict", "bundle", *same, "--out", "out").code == 0
+    assert len(lines_of(here / "out")) == 1
+
+
+def test_predict__an_empty_list_is_a_misuse(lumora, here, monkeypatch):
+    on_input(monkeypatch, b"\n")
+    ended = lumora("predict", "bundle", "-", "--out", "out")
+    assert (ended.code, "standard input is empty" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize("palette", ["ade20k", "voc", "distinct", "mine.txt"])
+def test_predict__palettes(lumora, tmp_path, palette):
+    from PIL import Image
+
+    from lumora.data.colours import distinct_colours
+    from lumora.data.known_labels import ade20k, voc
+
+    bundle = bundle_of("segformer", tmp_path)[0]
+    put(tmp_path / "a.png", noise(64, 64))
+    (tmp_path / "mine.txt").write_text("owl #010203\nred fox #040506\notter #070809\n")
+    wanted = {
+        "ade20k": ade20k().palette()[:3],
+        "voc": voc().palette()[:3],
+        "distinct": distinct_colours(3),
+        "mine.txt": ((4, 5, 6), (7, 8, 9), (1, 2, 3)),
+    }[palette]
+    given = tmp_path / palette if palette.endswith("txt") else palette
+    assert lumora("predict", bundle, tmp_path / "a.png", "--out", tmp_path / "out", "--palette", given).code == 0
+    with Image.open(tmp_path / "out/masks/a.png") as mask:
+        assert mask.getpalette()[:9] == [channel for colour in wanted for channel in colour]
+    ended = lumora("predict", bundle, tmp_path / "a.png", "--out", tmp_path / "new", "--palette", "crayons")
+    assert (ended.code, "cityscapes" in ended.err) == (2, True)
