@@ -42,17 +42,38 @@ def peak_elsewhere(script: str, *what: str) -> float:
 
 def peak(work: Callable[[], object], *, calls: int = 1) -> float:
     """MiB that some calls need beyond what is there before them; on a GPU, what the last of them needs."""
-    if GPU:
-        for _ in range(calls):
-            before = torch.cuda.memory_allocated()
-            torch.cuda.reset_peak_memory_stats()
-            work()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
+    memory = Memory()
     for _ in range(calls):
+        if GPU:
+            memory = Memory()
         work()
-    return (_status("VmHWM") - before) / 2**10
+    return memory.needed()
+
+
+class Memory:
+    """What a process comes to need beyond what it has now; of the GPU's memory where there is one."""
+
+    def __init__(self) -> None:
+        self._before, self._most = self._now(), 0.0
+
+    def mark(self) -> Memory:
+        """Measure from here on as well, apart."""
+        self._most = self._peak()
+        return Memory()
+
+    def needed(self) -> float:
+        """The most until now, in MiB."""
+        return max(self._most, self._peak()) - self._before
+
+    def _now(self) -> float:
+        if GPU:
+            torch.cuda.reset_peak_memory_stats()
+            return torch.cuda.memory_allocated() / 2**20
+        Path("/proc/self/clear_refs").write_text("5")
+        return _status("VmRSS") / 2**10
+
+    def _peak(self) -> float:
+        return torch.cuda.max_memory_allocated() / 2**20 if GPU else _status("VmHWM") / 2**10
 
 
 def _status(key: str) -> int:

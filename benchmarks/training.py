@@ -8,9 +8,10 @@ Each arm is a process of its own that trains on the same pictures with the same 
 reading, decoding, transforms, forward, backward, optimizer. "lumora" is `lumora.finetune`, "peft" the code that PEFT's
 guides print (for timm's models: their adapters with the first guide's transforms and trainer). Models have the
 structure of those that the guides name, with random weights. An arm trains for two epochs; pictures a second are those
-of the second one without its evaluation, and memory is the most that the process needed beyond what it had when its
-libraries were imported. Arms take turns; shown is each arm's fastest turn. On a machine with a GPU everything runs
-there in bf16.
+of the second one without its evaluation. Memory is the most that the process needed beyond what it had when its
+libraries were imported, with the model and all that is loaded late; and, apart from that, what the steps needed beyond
+what was there when everything was ready for them. Arms take turns; shown is each arm's fastest turn, and the least
+memory. On a machine with a GPU everything runs there in bf16.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from measuring import GPU, Say, machine, peak
+from measuring import GPU, Memory, Say, machine
 from PIL import Image
 
 EPOCHS = 2
@@ -124,18 +125,35 @@ def write_pictures(folder: Path, row: Row) -> None:
 # --- the arms, each in a process of its own ---------------------------------------------------------------------------
 
 
-def lumora_arm(row: Row, model: str, data: Path, out: Path) -> float:
-    """`lumora.finetune` with the guide's adapters; seconds of the second epoch's steps."""
+@dataclass
+class Measured:
+    """What one training takes."""
+
+    seconds: float
+    """Of the second epoch's steps."""
+    whole: float
+    """MiB, from the libraries' import on."""
+    steps: float
+    """MiB, from the first step on."""
+
+
+def lumora_arm(row: Row, model: str, data: Path, out: Path, memory: Memory) -> Measured:
+    """`lumora.finetune` with the guide's adapters."""
     import lumora
-    from lumora.training.events import EpochDone, Listener, StepDone
+    from lumora.training.events import Begun, EpochDone, Listener, StepDone
 
     class Clock(Listener):
         def __init__(self) -> None:
             self.ends: list[float] = []
             self.steps: list[float] = []
+            self.needed = 0.0
+
+        def begun(self, event: Begun) -> None:
+            self.memory = memory.mark()
 
         def step_done(self, event: StepDone) -> None:
             self.steps.append(time.perf_counter())
+            self.needed = self.memory.needed()
 
         def epoch_done(self, event: EpochDone) -> None:
             self.ends.append(time.perf_counter())
@@ -145,18 +163,22 @@ def lumora_arm(row: Row, model: str, data: Path, out: Path) -> float:
     settings |= {"lora.norms": False, "pictures.size": row.size, "train.batch_size": row.batch, "train.epochs": EPOCHS}
     settings |= {"train.seed": 0, "run.workers": 0, "base.drop_path": 0.0}
     lumora.finetune(data, model, out=out, settings=settings, listeners=[clock])
-    return clock.steps[-1] - clock.ends[-2]
+    return Measured(clock.steps[-1] - clock.ends[-2], memory.needed(), clock.needed)
 
 
-def peft_arm(row: Row, model: str, data: Path, out: Path) -> float:
-    """The guides' code; seconds of the second epoch's steps."""
+def peft_arm(row: Row, model: str, data: Path, out: Path, memory: Memory) -> Measured:
+    """The guides' code."""
     import transformers
 
     made, train = (_segmenter if row.segments else _classifier)(row, model, data)
     begun: list[float] = []
     ended: list[float] = []
+    marked: list[Memory] = []
 
     class Clock(transformers.TrainerCallback):
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            marked.append(memory.mark())
+
         def on_epoch_begin(self, *_: Any, **__: Any) -> None:
             begun.append(time.perf_counter())
 
@@ -177,7 +199,7 @@ def peft_arm(row: Row, model: str, data: Path, out: Path) -> float:
         bf16=GPU,
     )
     transformers.Trainer(made, arguments, train_dataset=train, callbacks=[Clock()]).train()
-    return ended[-1] - begun[-1]
+    return Measured(ended[-1] - begun[-1], memory.needed(), marked[0].needed())
 
 
 def _adapted(row: Row, model: Any, heads: list[str], **more: Any) -> Any:
@@ -258,9 +280,7 @@ def work(name: str, arm: str, model: str, data: str, out: str) -> None:
     """In a process of its own: train, and print what it took."""
     import transformers  # noqa: F401  both arms have it imported before memory is looked at
 
-    seconds: list[float] = []
-    mebibytes = peak(lambda: seconds.append(ARMS[arm](ROWS[name], model, Path(data), Path(out))))
-    print(json.dumps({"seconds": seconds[0], "MiB": mebibytes}))
+    print(json.dumps(asdict(ARMS[arm](ROWS[name], model, Path(data), Path(out), Memory()))))
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -268,6 +288,9 @@ def work(name: str, arm: str, model: str, data: str, out: str) -> None:
 
 def measured(name: str, rounds: int, threads: int) -> dict[str, dict[str, float]]:
     """The fastest turn of each arm, and the least memory."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
     row, turns = ROWS[name], {arm: list[dict[str, float]]() for arm in ARMS}
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
@@ -286,16 +309,15 @@ def measured(name: str, rounds: int, threads: int) -> dict[str, dict[str, float]
 def report(say: Say, rows: list[str], rounds: int, threads: int) -> None:
     say("# Whole trainings\n")
     say(f"{machine('transformers', 'timm', 'peft')}; fastest of {rounds} turns.\n")
-    say("| training | arm | pictures a second | of peft's time | MiB | of peft's memory |")
-    say("|---|---|---|---|---|---|")
+    say("| training | arm | pictures a second | of peft's time | MiB | of peft's | MiB for steps | of peft's |")
+    say("|---|---|---|---|---|---|---|---|")
     for name in rows:
-        found = measured(name, rounds, threads)
-        peer = found["peft"]
+        row, found = ROWS[name], measured(name, rounds, threads)
         for arm, one in found.items():
-            pace, share = ROWS[name].pictures / one["seconds"], one["seconds"] / peer["seconds"]
+            share = {key: one[key] / found["peft"][key] for key in one}
             say(
-                f"| {ROWS[name].title} | {arm} | {pace:.2f} | {share:.3f} | {one['MiB']:.0f} | "
-                f"{one['MiB'] / peer['MiB']:.3f} |"
+                f"| {row.title} | {arm} | {row.pictures / one['seconds']:.2f} | {share['seconds']:.3f} | "
+                f"{one['whole']:.0f} | {share['whole']:.3f} | {one['steps']:.0f} | {share['steps']:.3f} |"
             )
 
 
