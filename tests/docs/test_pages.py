@@ -55,8 +55,8 @@ def blocks(text):
 
 
 RUNNABLE = [page for page in PAGES if any(True for _ in blocks(page.read_text(encoding="utf-8")))]
-TRAINS = re.compile(r"\b(finetune|lumora\.training)\b")
-"""What pages that train a real base have in their blocks: seconds for each."""
+TRAINS = re.compile(r"\b(finetune|lumora\.training|lumora\.bundle|export_onnx)\b")
+"""What pages that train, convert or pack a real base have in their blocks: seconds for each."""
 
 
 def case(page):
@@ -64,7 +64,7 @@ def case(page):
     return pytest.param(page, id=str(page.relative_to(ROOT)), marks=[pytest.mark.slow] if trains else [])
 
 
-@pytest.mark.parametrize("page", map(case, RUNNABLE))
+@pytest.mark.parametrize("page", [case(page) for page in RUNNABLE])
 def test_page__runs_and_prints_what_it_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
