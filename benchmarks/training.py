@@ -5,13 +5,13 @@
     python benchmarks/training.py --out benchmarks/results/training-cpu.md
 
 Each arm is a process of its own that trains on the same pictures with the same adapters, from files to the last step:
-reading, decoding, transforms, forward, backward, optimizer. "lumora" is `lumora.finetune`, "peft" the code that PEFT's
-guides print (for timm's models: their adapters with the first guide's transforms and trainer). Models have the
-structure of those that the guides name, with random weights. An arm trains for two epochs; pictures a second are those
-of the second one without its evaluation. Memory is the most that the process needed beyond what it had when its
-libraries were imported, with the model and all that is loaded late; and, apart from that, what the steps needed beyond
-what was there when everything was ready for them. Arms take turns; shown is each arm's fastest turn, and the least
-memory. On a machine with a GPU everything runs there in bf16.
+reading, decoding, transforms, forward, backward, optimizer. "lumora" is `lumora.finetune` with the guide's adapters and
+its loss, "peft" the code that PEFT's guides print (for timm's models: their adapters with the first guide's transforms
+and trainer). Models have the structure of those that the guides name, with random weights. An arm trains for two
+epochs; pictures a second are those of the second one without its evaluation. Memory is the most that the process needed
+beyond what it had when its libraries were imported, with the model and all that is loaded late; and, apart from that,
+what the steps needed beyond what was there when everything was ready for them. Arms take turns; shown is each arm's
+fastest turn, and the least memory. On a machine with a GPU everything runs there in bf16.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def lumora_arm(row: Row, model: str, data: Path, out: Path, memory: Memory) -> M
     clock = Clock()
     settings = {f"lora.{key}": value for key, value in row.lora.items()}
     settings |= {"lora.norms": False, "pictures.size": row.size, "train.batch_size": row.batch, "train.epochs": EPOCHS}
-    settings |= {"train.seed": 0, "run.workers": 0, "base.drop_path": 0.0}
+    settings |= {"train.seed": 0, "run.workers": 0, "base.drop_path": 0.0, "loss.dice": 0.0}
     lumora.finetune(data, model, out=out, settings=settings, listeners=[clock])
     return Measured(clock.steps[-1] - clock.ends[-2], memory.needed(), clock.needed)
 

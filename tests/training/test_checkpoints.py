@@ -221,6 +221,20 @@ def test_save__that_finds_no_room_keeps_the_last_one_whole(tmp_path):
 
 
 @NEEDS_FORK
+def test_save__removes_what_killed_writers_left_before_it_writes(tmp_path):
+    for step in (1, 2, 3, 4):
+        save(tmp_path, checkpoint(step), step, keep=4)
+    flip(tmp_path / "step-00000004/tensors.safetensors")
+
+    def work():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        save(tmp_path, Checkpoint({"a": torch.ones(1000)}, {}), 5)
+
+    assert "File too large" in in_a_process(work)
+    assert names(tmp_path) == ["step-00000002", "step-00000003"]
+
+
+@NEEDS_FORK
 @pytest.mark.slow
 def test_save__killed_at_any_moment_leaves_the_last_or_the_new_one(tmp_path):
     moments, last = random.Random(0), -1

@@ -52,7 +52,8 @@ class Found:
 def save(folder: Path, checkpoint: Checkpoint, step: int, keep: int = 2) -> None:
     """Write a checkpoint and, once it is whole on the disk, remove all but the newest `keep` that are whole.
 
-    One of the same step is replaced. Those of later steps go too: they are damaged or of a course that was left.
+    One of the same step is replaced. Those of later steps go too: they are damaged or of a course that was left. There
+    are never more than `keep` and the one that is being written, however often its writer was killed.
     Costs: a copy of the tensors, and reading the checkpoints that stay.
     """
     if keep < 1:
@@ -66,11 +67,13 @@ def save(folder: Path, checkpoint: Checkpoint, step: int, keep: int = 2) -> None
         safetensors.torch.save_file(tensors, new / _TENSORS)
         (new / _STATE).write_text(text, encoding="utf-8")
 
+    if len(_saved(folder)) > keep:  # a writer was killed before it removed what is old
+        _remove_old(folder, keep)
     place = folder / f"step-{step:08d}"
     if place.exists() and check_folder(place):
         remove_folder(place)  # nobody can tell any more whose it is: it would not be written over
     write_folder(place, write)
-    _remove_old(folder, step, keep)
+    _remove_old(folder, keep, written=step)
 
 
 def newest(folder: Path) -> Found | None:
@@ -110,9 +113,11 @@ def _saved(folder: Path) -> list[tuple[int, Path]]:
     return sorted(found, reverse=True)
 
 
-def _remove_old(folder: Path, newest_step: int, keep: int) -> None:
+def _remove_old(folder: Path, keep: int, written: int | None = None) -> None:
+    """Remove all but the newest `keep` that are whole, and those of later steps than the one just written."""
     for step, path in _saved(folder):
-        if step == newest_step or (step < newest_step and keep > 0 and not check_folder(path)):
+        left_behind = written is not None and step > written
+        if keep > 0 and not left_behind and (step == written or not check_folder(path)):
             keep -= 1
             continue
         with contextlib.suppress(OutputError):  # a full disk, say: the next time, then
