@@ -162,6 +162,7 @@ def lumora_arm(row: Row, model: str, data: Path, out: Path, memory: Memory) -> M
     settings = {f"lora.{key}": value for key, value in row.lora.items()}
     settings |= {"lora.norms": False, "pictures.size": row.size, "train.batch_size": row.batch, "train.epochs": EPOCHS}
     settings |= {"train.seed": 0, "run.workers": 0, "base.drop_path": 0.0, "loss.dice": 0.0}
+    settings |= {"run.live_samples": 0}
     lumora.finetune(data, model, out=out, settings=settings, listeners=[clock])
     return Measured(clock.steps[-1] - clock.ends[-2], memory.needed(), clock.needed)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
 import torch
-from tests.training.tiny import assert_same, sees, settings, watched, weights_of
+from PIL import Image
+from tests.training.tiny import assert_same, sees, sees_places, settings, watched, weights_of
 from torch.autograd.graph import saved_tensors_hooks
 
 from lumora.errors import RecipeError
@@ -74,6 +76,37 @@ def test_ema__is_what_is_kept(pictures, tmp_path):
     kept = {name.replace(".default", "").replace(".modules_to_save", ""): value for name, value in average.items()}
     weights = weights_of(done.folder)
     assert_same({name: weights[name] for name in kept}, kept)
+
+
+def test_ema__is_what_live_samples_show(pictures, tmp_path):
+    seen = []
+
+    def see(model, shown):
+        seen.append((model.training, len(shown), torch.cat([weight.flatten() for weight in model.parameters()])))
+
+    run(
+        pictures,
+        tmp_path / "run",
+        watched(see),
+        train__ema=0.5,
+        train__best_by=None,
+        run__live_samples=2,
+        train__rate=0.05,
+    )
+    first, *_, last = [i for i, (training, *_) in enumerate(seen) if training]
+    judged = [pair for pair in itertools.pairwise(seen[first:last]) if not any(training for training, *_ in pair)]
+    assert [count for (_, count, _), _ in judged] == [3, 1]  # the three for validation, then one by one
+    assert all(torch.equal(weights, after) for (_, _, weights), (_, _, after) in judged)
+
+
+@pytest.mark.parametrize("kind", ["classes", "masked"])
+def test_bundle__shows_pictures_with_what_the_model_says(pictures, tmp_path, kind):
+    base = sees() if kind == "classes" else sees_places()
+    done = finetune(pictures / kind, base, out=tmp_path / "run", settings=settings(train__epochs=1))
+    with Image.open(done.bundle / "thumbnail.jpg") as shown:
+        assert shown.height >= 160
+        assert shown.width >= {"classes": 3 * 160, "masked": 160 + 40}[kind]  # with a legend beside masks
+    assert "](thumbnail.jpg)" in (done.bundle / "README.md").read_text()
 
 
 def test_lora_plus__moves_second_factors_faster(pictures, tmp_path):

@@ -12,6 +12,7 @@ from lumora.tasks.metrics.base import Scores
 from lumora.training.agreeing import ended_by_signals_to_any
 from lumora.training.events import Listener
 from lumora.training.folder import RunFolder
+from lumora.training.live import thumbnail
 from lumora.training.report import report_on
 from lumora.training.report.examining import Findings, Looking
 from lumora.training.setup import Prepared
@@ -48,14 +49,17 @@ def finish(
             put(changing_tensors(prepared.model), best)
             scores, found = _measured(prepared)
             listener.doing("writing the bundle, and trying it in a fresh process")
-            processes.first(
-                lambda: written_and_verified(folder.bundle, prepared.model, prepared.about(scores), base=module)
-            )
+            processes.first(lambda: _write_bundle(folder, prepared, scores, module))
     except AskedToStop:
         return None
     listener.doing("writing the report")
     processes.first(lambda: report_on(folder, prepared, listener.told, stop, found))
     return scores
+
+
+def _write_bundle(folder: RunFolder, prepared: Prepared, scores: Scores, module: nn.Module | None) -> None:
+    picture = thumbnail(prepared)
+    written_and_verified(folder.bundle, prepared.model, prepared.about(scores), thumbnail=picture, base=module)
 
 
 def _measured(prepared: Prepared) -> tuple[Scores, Findings | None]:

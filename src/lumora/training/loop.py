@@ -174,18 +174,19 @@ class Loop:
         work, progress = self.work, self.progress
         rate = self._general_rate(self._factor()) if progress.step < self.steps else 0.0
         loss = progress.loss_sum / progress.loss_steps if progress.loss_steps else None
+        # Who hears of it may look at the model, and sees what was measured.
         with work.average.in_place() if work.average is not None and progress.step else nullcontext():
             scores, main = self._measured(work.validation) if work.validation is not None else (Scores({}), "")
             is_best = self._is_best(scores, main)
             if is_best:
                 progress.best, progress.best_epoch = scores.get(main), progress.epoch
                 self.best = {name: value.clone() for name, value in changing_tensors(work.model).items()}
-        if progress.best is not None and not self.course.keep_last:
-            self.guards.after_score(progress.best, progress.epoch - progress.best_epoch, self.course.epochs)
-        self._tell_pending()
-        self._listener.epoch_done(
-            EpochDone(progress.epoch, progress.step, loss, rate, scores, main, is_best, self._seconds())
-        )
+            if progress.best is not None and not self.course.keep_last:
+                self.guards.after_score(progress.best, progress.epoch - progress.best_epoch, self.course.epochs)
+            self._tell_pending()
+            self._listener.epoch_done(
+                EpochDone(progress.epoch, progress.step, loss, rate, scores, main, is_best, self._seconds())
+            )
         if progress.step == progress.epoch * len(work.loader):
             progress.loss_sum, progress.loss_steps = 0.0, 0
 

@@ -216,9 +216,11 @@ def _run(
     except AskedToStop:
         number = processes.highest(stop.signal or 0)
         return Run(folder.path, Ending.ASKED, 0, 0, Scores({}), 0.0, 0, 0, tuple(written.notes), number)
-    with heeding_signals(stop):
-        ending = going.loop.run()
-    going.tracking.close()
+    try:
+        with heeding_signals(stop):
+            ending = going.loop.run()
+    finally:
+        going.tracking.close()
     module = None if given is None else given.module
     scores = finish(folder, prepared, going.loop.best, going.listener, stop, module)
     number = processes.highest(stop.signal or 0) or None
