@@ -1,6 +1,7 @@
 import warnings
 
 import pytest
+from tests import warm
 
 from lumora.errors import LumoraWarning
 
@@ -9,6 +10,12 @@ from lumora.errors import LumoraWarning
 def _own_cache(tmp_path_factory, monkeypatch):
     """What Lumora keeps for the next time is kept for one test, and not in the home of whoever runs the tests."""
     monkeypatch.setenv("LUMORA_CACHE", str(tmp_path_factory.getbasetemp() / f"cache-{id(monkeypatch)}"))
+
+
+@pytest.fixture(autouse=True)
+def warm_verifying(monkeypatch):
+    """The process that verifies a bundle need not import torch first; a test of its beginning has its own fixture."""
+    monkeypatch.setattr("lumora.bundle.verify.subprocess", warm)
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,11 @@ from lumora.errors import BundleError
 from lumora.models import load_base
 
 
+@pytest.fixture(autouse=True)
+def warm_verifying():
+    """Processes that verify begin as they do elsewhere."""
+
+
 def test_verify__a_fresh_process_gets_the_same(vit):
     verify(vit[0])
 

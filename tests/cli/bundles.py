@@ -2,10 +2,10 @@
 
 import os
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 
+from tests import warm
 from tests.bundle.damaging import rewrite, without
 from tests.tiny_models import save_vit
 
@@ -17,9 +17,8 @@ PROGRAM = Path(sys.executable).with_name("lumora")
 
 def run(*arguments, code=0, **environment):
     """Run the program as a process; its result, after it has ended with `code`."""
-    done = subprocess.run(
-        [PROGRAM, *map(str, arguments)], capture_output=True, text=True, env={**os.environ, **environment}
-    )
+    command = [sys.executable, "-P", "-m", "lumora", *map(str, arguments)]
+    done = warm.run(command, capture_output=True, text=True, env={**os.environ, **environment})
     assert done.returncode == code, done.stderr
     return done
 

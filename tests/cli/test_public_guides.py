@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ import timm
 import torch
 import transformers
 from PIL import Image
+from tests import warm
 from tests.cli import public_bases
-from tests.cli.bundles import PROGRAM
 from tests.cli.public_bases import MIT_B0, POOLFORMER, VIT_IN21K
 from tests.hub_server import serving
 from tests.training.tiny import save_pictures
@@ -47,7 +46,7 @@ class Person:
         """Type a command and wait for its end."""
         program, *arguments = line.split()
         assert program == "lumora"
-        return self.runs(PROGRAM, *arguments, *more, code=code, **settings)
+        return self.runs(sys.executable, "-P", "-m", "lumora", *arguments, *more, code=code, **settings)
 
     def runs(self, *command, code=0, **settings):
         """Run a program and wait for its end."""
@@ -65,7 +64,7 @@ class Person:
             "OMP_NUM_THREADS": "1",
             **settings,
         }
-        ended = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        ended = warm.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
         assert ended.returncode == code, ended.stderr
         return ended
 

@@ -37,6 +37,8 @@ class Drawn:
 
     number: int
     masked: bool = False
+    holes: bool = False
+    """Whether places count nowhere, as many as the number says."""
     path: Path | None = None
 
     @property
@@ -57,6 +59,8 @@ class Drawn:
             return None
         ids = torch.zeros(SIDE, SIDE, dtype=torch.uint8)
         ids[: SIDE // 2] = self.number % (len(NAMES) - 1) + 1
+        if self.holes:
+            ids[:, : self.number % SIDE] = 255
         return ids
 
 
@@ -93,6 +97,8 @@ def small_loop(
     chance: bool = True,
     drawn: type[Drawn] = Drawn,
     judged: int = 9,
+    holes: bool = False,
+    weights: tuple[float, ...] | None = None,
     **of_stepper,
 ) -> Loop:
     """A whole training from nothing, the same one each time; without chance, nothing is dropped."""
@@ -108,12 +114,13 @@ def small_loop(
             LoraConfig(r=4, target_modules=["stem", "mix"], modules_to_save=["classifier"], lora_dropout=0.1 * chance),
         )
     labels = Labels(NAMES)
-    task = Segmentation(labels, dice=0.5) if masked else Classification(labels)
+    task = Segmentation(labels, dice=0.5) if masked else Classification(labels, class_weights=weights)
     transform = (segmentation_train if masked else classification_train)(SIDE, *STATISTICS)
     as_it_is = (segmentation_eval if masked else classification_eval)(SIDE, *STATISTICS)
-    samples = [drawn(i, masked) for i in range(pictures + judged)]
+    samples = [drawn(i, masked, holes=holes) for i in range(pictures + judged)]
     optimizer = Optimizer(model, ("classifier",), Rates(rate, 2 * rate, 4.0, 0.05))
-    stepper = Stepper(model, task.loss, optimizer, torch.device("cpu"), clip=1.0, processes=processes, **of_stepper)
+    of_stepper |= {"clip": 1.0, "processes": processes, "weights": task.weights}
+    stepper = Stepper(model, task.losses, optimizer, torch.device("cpu"), **of_stepper)
     work = Work(
         task,
         model,

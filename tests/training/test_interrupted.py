@@ -75,7 +75,8 @@ def test_signal__wherever_a_training_is_ends_it_tidily(pictures, tmp_path, whole
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal__while_a_fresh_process_verifies_the_bundle(pictures, tmp_path, number):
+def test_signal__while_a_fresh_process_verifies_the_bundle(pictures, tmp_path, number, monkeypatch):
+    monkeypatch.setattr("lumora.bundle.verify.subprocess", subprocess)  # one that this process has begun itself
     place, asked = tmp_path / "run", settings(base__name="python:tests.training.tiny:sees", train__epochs=1)
 
     def interrupt():

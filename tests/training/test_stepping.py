@@ -146,7 +146,7 @@ def test_stepper__in_half_precision_learns_the_same_thing_roughly(precision):
 
 def test_stepper__in_fp16_lowers_a_scaling_that_is_too_large_and_says_that_it_was_that():
     one = stepper(precision="fp16")
-    one.loss = lambda outputs, targets: 300 * nn.functional.cross_entropy(outputs, targets)
+    one.losses = lambda outputs, targets: 300 * nn.functional.cross_entropy(outputs, targets)
     before = {name: p.detach().clone() for name, p in one.optimizer.parameters.items()}
     steps = [one.step(batch(), 0, 1.0)]
     assert (steps[0].changed, steps[0].overflowed) == (False, True)

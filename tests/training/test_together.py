@@ -52,7 +52,10 @@ def assert_close(one, other):
         ("adapters", True),
         ("workers", False),
         ("uneven", False),
+        ("masks", False),
         ("masks", True),
+        ("uneven masks", False),
+        ("weighed", False),
         ("everything", True),
     ],
 )

@@ -99,6 +99,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "adapters": {},
     "masks": {"masked": True},
     "uneven": {"batch_size": 5, "judged": 1},
+    "uneven masks": {"masked": True, "batch_size": 5, "holes": True},
+    "weighed": {"weights": (1.0, 5.0, 0.2)},
     "workers": {"workers": 1},
     "everything": {"adapted": False},
     "a step": {"adapted": False, "pictures": 4},

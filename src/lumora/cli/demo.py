@@ -30,7 +30,7 @@ class Part:
 
 
 PARTS: Mapping[Task, Part] = {
-    "classification": Part(pictures=360, size=128, epochs=6, score="accuracy"),
+    "classification": Part(pictures=480, size=128, epochs=8, score="accuracy"),
     "segmentation": Part(pictures=160, size=128, epochs=10, score="mean_iou"),
 }
 """Small enough for about a minute of LoRA on two cores, large enough that it has to be learnt."""

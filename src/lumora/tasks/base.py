@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from lumora.data.labels import Labels
@@ -55,9 +56,17 @@ class Task(ABC, Generic[Prediction]):
     def target(self, sample: Sample) -> Tensor:
         """The label of a sample as its loss and metrics want it, without a batch dimension."""
 
-    @abstractmethod
     def loss(self, outputs: Any, targets: Tensor) -> Tensor:
-        """What training makes small: the mean over the batch."""
+        """What training makes small: the sum of the losses."""
+        return self.losses(outputs, targets).sum()
+
+    @abstractmethod
+    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
+        """The losses (M,), each a mean over what counts in the batch."""
+
+    def weights(self, targets: Tensor) -> Tensor:
+        """How much of a batch each mean is over (M,): of two batches together, the sum of theirs."""
+        return torch.tensor([float(len(targets))])
 
     @abstractmethod
     def new_metrics(self) -> Metrics:
@@ -89,6 +98,14 @@ class Task(ABC, Generic[Prediction]):
     @abstractmethod
     def mistakes(self) -> Sequence[Mistake]:
         """Usual ways of getting targets wrong."""
+
+
+def weight_of_all(ids: Tensor, class_weights: Sequence[float] | None) -> Tensor:
+    """The weights (1,) of all these class ids together; each counts 1 where classes have no weights."""
+    if class_weights is None:
+        return ids.new_tensor([ids.numel()], dtype=torch.float64)
+    counts = torch.bincount(ids.flatten(), minlength=len(class_weights))
+    return (counts * counts.new_tensor(class_weights, dtype=torch.float64)).sum()[None]
 
 
 def logits_of(outputs: Any) -> Tensor:

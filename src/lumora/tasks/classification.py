@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lumora.data.sample import Sample, TaskName
 from lumora.errors import DataError
-from lumora.tasks.base import Constant, Mistake, Task, logits_of
+from lumora.tasks.base import Constant, Mistake, Task, logits_of, weight_of_all
 from lumora.tasks.drawing import with_caption
 from lumora.tasks.metrics import ClassificationMetrics, Metrics, MultiLabelMetrics
 
@@ -54,7 +54,7 @@ class Classification(Task[LabelPrediction]):
             raise DataError(f"{sample.key} should have one label; it has {_told(sample)}.")
         return torch.tensor(sample.target)
 
-    def loss(self, outputs: Any, targets: Tensor) -> Tensor:
+    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         """Cross entropy with class ids (N,), or with shares of the classes (N, K) as Mixup makes them.
 
         Negative ids are not known and count nowhere.
@@ -62,12 +62,19 @@ class Classification(Task[LabelPrediction]):
         logits = logits_of(outputs).float()
         weights = None if self.class_weights is None else logits.new_tensor(self.class_weights)
         if targets.is_floating_point():
-            return F.cross_entropy(logits, targets, weights, label_smoothing=self.label_smoothing)
+            return F.cross_entropy(logits, targets, weights, label_smoothing=self.label_smoothing)[None]
         known = targets >= 0
         ids = torch.where(known, targets.long(), _UNKNOWN)
         smoothing = self.label_smoothing
         loss = F.cross_entropy(logits, ids, weights, ignore_index=_UNKNOWN, label_smoothing=smoothing)
-        return torch.where(known.any(), loss, 0.0)  # the mean of none would be NaN
+        return torch.where(known.any(), loss, 0.0)[None]  # the mean of none would be NaN
+
+    def weights(self, targets: Tensor) -> Tensor:
+        """Of class ids, the weights of those that are known; of shares, the number of pictures."""
+        if targets.is_floating_point():
+            return super().weights(targets)
+        ids = targets[targets >= 0].long()
+        return weight_of_all(ids, self.class_weights)
 
     def new_metrics(self) -> Metrics:
         """Accuracy, top-5 accuracy, macro-F1, calibration error."""
@@ -141,13 +148,17 @@ class MultiLabel(Task[LabelPrediction]):
         target[list(ids)] = 1
         return target
 
-    def loss(self, outputs: Any, targets: Tensor) -> Tensor:
+    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         """Binary cross entropy of each label; negative targets are not known and count nowhere."""
         logits = logits_of(outputs).float()
         weights = None if self.positive_weights is None else logits.new_tensor(self.positive_weights)
         each = F.binary_cross_entropy_with_logits(logits, targets.float(), pos_weight=weights, reduction="none")
         known = targets >= 0
-        return torch.where(known, each, 0).sum() / known.sum().clamp(min=1)
+        return (torch.where(known, each, 0).sum() / known.sum().clamp(min=1))[None]
+
+    def weights(self, targets: Tensor) -> Tensor:
+        """The number of labels that are known to be there or not."""
+        return (targets >= 0).sum()[None]
 
     def new_metrics(self) -> Metrics:
         """Accuracy, exact matches, macro-F1, AUROC, calibration error."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from lumora.data.sample import Sample, TaskName
 from lumora.errors import DataError
 from lumora.ops.upsampled import upsampled_argmax, upsampled_cross_entropy, upsampled_cross_entropy_and_dice
-from lumora.tasks.base import Constant, Mistake, Task, logits_of
+from lumora.tasks.base import Constant, Mistake, Task, logits_of, weight_of_all
 from lumora.tasks.drawing import with_legend
 from lumora.tasks.metrics import Metrics, SegmentationMetrics
 
@@ -62,7 +62,7 @@ class Segmentation(Task[MaskPrediction]):
             raise DataError(f"{sample.key} should have a mask; it has none.")
         return mask
 
-    def loss(self, outputs: Any, targets: Tensor) -> Tensor:
+    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
         """Cross entropy of the upsampled logits with masks (N, H, W), and Dice where asked for."""
         logits = logits_of(outputs)
         weight = None if self.class_weights is None else logits.new_tensor(self.class_weights, dtype=torch.float32)
@@ -70,11 +70,16 @@ class Segmentation(Task[MaskPrediction]):
         if not self.dice:
             return upsampled_cross_entropy(
                 logits, targets, ignore_index=ignore, weight=weight, label_smoothing=smoothing
-            )
+            )[None]
         entropy, dice = upsampled_cross_entropy_and_dice(
             logits, targets, ignore_index=ignore, weight=weight, label_smoothing=smoothing
         )
-        return entropy + self.dice * dice
+        return torch.stack([entropy, self.dice * dice])
+
+    def weights(self, targets: Tensor) -> Tensor:
+        """The weights of the pixels that count, and of Dice the number of pictures."""
+        pixels = weight_of_all(targets[targets != self.labels.ignore].long(), self.class_weights)
+        return torch.cat([pixels, pixels.new_tensor([float(len(targets))])]) if self.dice else pixels
 
     def new_metrics(self) -> Metrics:
         """Mean IoU, accuracies, each class's own, boundary F-score where asked for."""

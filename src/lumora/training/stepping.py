@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lumora.data.transforms import generator_for
 from lumora.errors import TrainingError
 from lumora.tasks.memory import is_about_memory
-from lumora.training.gradients import mean_over_processes
+from lumora.training.gradients import sum_over_processes
 from lumora.training.optimizing import Optimizer
 from lumora.training.processes import Alone, Processes
 from lumora.training.trained import statistics
@@ -22,6 +22,8 @@ from lumora.training.trained import statistics
 Precision = str
 """`"fp32"`, `"bf16"` or `"fp16"`."""
 
+_TINY = 1e-12
+"""In place of nothing that counts."""
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -44,8 +46,8 @@ class Stepper:
 
     model: nn.Module
     """Called with a batch's pictures."""
-    loss: Callable[[Any, Tensor], Tensor]
-    """Of the model's outputs and the targets, the mean over the batch."""
+    losses: Callable[[Any, Tensor], Tensor]
+    """Of the model's outputs and the targets: means over the batch, whose sum is to become small."""
     optimizer: Optimizer
     device: torch.device
     precision: Precision = "fp32"
@@ -55,6 +57,8 @@ class Stepper:
     """Each gets its part of every batch; together they take one step."""
     micro_batch: int | None = None
     """Pictures that go through the model at a time; halved when memory does not suffice."""
+    weights: Callable[[Tensor], Tensor] = lambda targets: torch.tensor([float(len(targets))])
+    """Of targets, how much each of the means is over."""
     told: Callable[[str], None] = lambda text: None
 
     def __post_init__(self) -> None:
@@ -87,10 +91,12 @@ class Stepper:
     def _gradients_of_all(self, batch: dict[str, Any], number: int) -> float:
         """Gather the gradients of the mean loss of all processes' parts of the batch; return that loss."""
         count = len(batch["labels"])
+        whole = self._weights(batch)
+        self.processes.add([whole])
         while True:
             loss, failed = 0.0, ""
             try:
-                loss = self._gradients(batch, number)
+                loss = self._gradients(batch, number, whole)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not is_about_memory(error):
                     raise
@@ -101,17 +107,22 @@ class Stepper:
         if self.processes.world == 1:
             return loss
         parameters = list(self.optimizer.parameters.values())
-        return mean_over_processes(self.processes, parameters, statistics(self.model), loss, count)
+        return sum_over_processes(self.processes, parameters, statistics(self.model), loss, count)
 
-    def _gradients(self, batch: dict[str, Any], number: int) -> float:
-        """Gather the gradients of the mean loss of this process's part of the batch; return that loss."""
+    def _weights(self, batch: dict[str, Any]) -> Tensor:
+        return self.weights(batch["labels"]).to("cpu", torch.float64)
+
+    def _gradients(self, batch: dict[str, Any], number: int, whole: Tensor) -> float:
+        """Gather the gradients of what this process's part adds to the loss of the whole batch; return that."""
         self.optimizer.forget_gradients()
         torch.manual_seed(generator_for(self.seed, number, f"step {self.processes.rank}").initial_seed())
         total = 0.0
-        for part, share in _parts(batch, self.micro_batch):
+        for part in _parts(batch, self.micro_batch):
             with self.in_precision():
                 outputs = self.model(part["pixel_values"])
-                loss = self.loss(outputs, part["labels"]) * share
+                losses = self.losses(outputs, part["labels"])
+                shares = (self._weights(part) / whole.clamp(min=_TINY)).to(losses)
+                loss = (losses * shares).sum()
                 del outputs
             self._scaler.scale(loss).backward()
             total += float(loss.detach())
@@ -139,10 +150,9 @@ class Stepper:
         )
 
 
-def _parts(batch: dict[str, Any], size: int | None) -> Iterator[tuple[dict[str, Any], float]]:
-    """A batch in parts of at most `size` pictures, and each one's share of the batch."""
+def _parts(batch: dict[str, Any], size: int | None) -> Iterator[dict[str, Any]]:
+    """A batch in parts of at most `size` pictures."""
     count = len(batch["labels"])
     size = size or count
     for start in range(0, count, size):
-        part = {name: values[start : start + size] for name, values in batch.items()}
-        yield part, len(part["labels"]) / count
+        yield {name: values[start : start + size] for name, values in batch.items()}

@@ -84,9 +84,10 @@ def upsampled_cross_entropy_and_dice(
 ) -> tuple[Tensor, Tensor]:
     """Cross entropy as above, and the soft Dice loss of the same softmax, from the same tiles.
 
-    The Dice loss of a class is `1 - (2 |P and T| + smooth) / (|P| + |T| + smooth)` over all pixels of the batch that
+    The Dice loss of a class is `1 - (2 |P and T| + smooth) / (|P| + |T| + smooth)` over the pixels of a picture that
     count, P the class's probability and T 1 where the target is that class. It is averaged over the classes that occur
-    in the target; where none does, it is zero. `weight` and `label_smoothing` are the cross entropy's alone.
+    in the picture's target, where none does it is zero, and then over the pictures: so the mean over a batch is that of
+    its parts. `weight` and `label_smoothing` are the cross entropy's alone.
 
     Costs: one tile, and a second pass over the tiles in the backward pass; no gradient is held in between.
 
@@ -305,19 +306,19 @@ class _CrossEntropyAndDice(torch.autograd.Function):
         ctx: Any, logits: Tensor, target: Tensor, weight: Tensor | None, options: _Options, smooth: float
     ) -> tuple[Tensor, Tensor]:
         loss = weighed = torch.zeros((), device=logits.device, dtype=working_dtype(logits))
-        # For each class: its probability summed over all pixels and over its own, and how many pixels are its own.
-        predicted, hit, own = torch.zeros(3, logits.shape[1], device=logits.device, dtype=loss.dtype)
-        for sweep in _sweeps(logits, target, weight, options):
+        # For each picture and class: its probability summed over all pixels and over its own, and how many are its own.
+        predicted, hit, own = torch.zeros(3, *logits.shape[:2], device=logits.device, dtype=loss.dtype)
+        for i, sweep in enumerate(_sweeps(logits, target, weight, options)):
             for tile, z in sweep.tiles.of(sweep.low):
                 softmax = sweep.softmax(tile, z)
                 shares = softmax.exponentials.mul_((softmax.counts / softmax.total)[:, None])
-                predicted = predicted + shares.sum((0, 2))
+                predicted[i] += shares.sum((0, 2))
                 index, counts = softmax.ids.flatten(), softmax.counts.flatten()
-                hit = hit.index_add(0, index, softmax.probability.flatten() * counts)
-                own = own.index_add(0, index, counts)
+                hit[i].index_add_(0, index, softmax.probability.flatten() * counts)
+                own[i].index_add_(0, index, counts)
             loss, weighed = loss + sweep.loss, weighed + sweep.weighed
         present = (own > 0).to(loss.dtype)
-        present = present * _inverse(present.sum())
+        present = present * _inverse(present.sum(1, keepdim=True)) / len(logits)
         size = _inverse(predicted + own + smooth)
         score = (2 * hit + smooth) * size
         # The gradient of the Dice loss with respect to a probability, and what comes to it at the class's own pixels.
@@ -330,11 +331,13 @@ class _CrossEntropyAndDice(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         logits, target, weight, scale, everywhere, at_own = ctx.saved_tensors
         for_cross_entropy, for_dice = grad_outputs[0] * scale, grad_outputs[1]
-        pull = _DicePull(for_cross_entropy, everywhere * for_dice, at_own * for_dice)
+        pulls = zip(everywhere * for_dice, at_own * for_dice, strict=True)
         with torch.autocast(logits.device.type, enabled=False):
             gradients = [
-                sweep.gradient(partial(_combined_gradient, sweep, pull), for_cross_entropy)
-                for sweep in _sweeps(logits, target, weight, ctx.options)
+                sweep.gradient(
+                    partial(_combined_gradient, sweep, _DicePull(for_cross_entropy, *pull)), for_cross_entropy
+                )
+                for sweep, pull in zip(_sweeps(logits, target, weight, ctx.options), pulls, strict=True)
             ]
             return torch.stack(gradients).to(logits.dtype), None, None, None, None
 
