@@ -6,11 +6,12 @@
 
 All arms begin with the embedded ImageNet base (EfficientNet-Lite0), see the same training pictures for the same number
 of epochs, and are judged on the same other pictures, by the best epoch. Lumora's arms are `lumora.finetune` with
-nothing set but data, size, epochs and seed. The guides' arms are the real PEFT and transformers' `Trainer` with the
-settings that PEFT's guides print (image classification: r=16, dropout 0.1, rate 5e-3, `RandomResizedCrop` and flips;
-semantic segmentation: r=32, rate 5e-4, biases, colour jitter), their adapters on the base's 1×1 convolutions as in the
-guide to timm's models; their batch is Lumora's, since 128 pictures would leave one or two steps in an epoch here. What
-is shown is the mean over the seeds with its 95 % interval, and the seconds of training with its evaluations.
+nothing set but data, size, epochs and seed (and that digits are not mirrored). The guides' arms are the real PEFT and
+transformers' `Trainer` with the settings that PEFT's guides print (image classification: r=16, dropout 0.1, rate 5e-3,
+`RandomResizedCrop` and flips; semantic segmentation: r=32, rate 5e-4, biases, colour jitter), their adapters on the
+base's 1×1 convolutions as in the guide to timm's models; their batch is the guide's 4 for segmentation, and Lumora's
+for classification, where 128 would leave one or two steps in an epoch. What is shown is the mean over the seeds with
+its 95 % interval, and the seconds of training with its evaluations.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ def guides(row: Row, data: Path, method: str, seed: int) -> Result:
     )
     model = get_peft_model(base.module, config)
     mean, std = base.preprocessing.mean, base.preprocessing.std
-    batch = 16 if segments else 32
+    batch = 4 if segments else 32
     with tempfile.TemporaryDirectory() as folder:
         arguments = transformers.TrainingArguments(
             folder,

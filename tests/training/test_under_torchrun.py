@@ -49,23 +49,29 @@ def data(tmp_path_factory):
     return save_pictures(tmp_path_factory.mktemp("data")) / "classes"
 
 
-def torchrun(*arguments, processes=2, **options):
+LAUNCHERS = {
+    "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node"],
+    "accelerate": ["accelerate.commands.launch", "--multi_gpu", "--num_processes"],
+}
+
+
+def torchrun(*arguments, processes=2, launcher="torchrun", **options):
     """Start something with torchrun; the process of torchrun itself."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [sys.executable, "-m", *LAUNCHERS[launcher], str(processes)]
     paths = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([*command, *map(str, arguments)], env=environment, **pipes, **options)
 
 
-def train(data, folder, processes=2, **asked):
+def train(data, folder, processes=2, launcher="torchrun", **asked):
     """What each process got, the exit status and the standard error."""
     told = folder / "told"
     told.mkdir(exist_ok=True)
     for old in told.iterdir():
         old.unlink()
     words = {"data": str(data), "run": str(folder / "run"), "told": str(told), "settings": QUICK, **asked}
-    with torchrun(PROGRAM, json.dumps(words), processes=processes) as started:
+    with torchrun(PROGRAM, json.dumps(words), processes=processes, launcher=launcher) as started:
         _, errors = started.communicate(timeout=300)
     got = [json.loads(path.read_text()) for path in sorted(told.glob("*.json"))]
     return got, started.returncode, errors
@@ -92,8 +98,9 @@ def rows(folder):
     return [{name: v for name, v in json.loads(line).items() if name not in ("seconds", "per_class")} for line in lines]
 
 
-def test_torchrun__gives_the_bundle_of_one_process(data, alone, tmp_path):
-    (first, second), status, errors = train(data, tmp_path)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_torchrun__gives_the_bundle_of_one_process(data, alone, tmp_path, launcher):
+    (first, second), status, errors = train(data, tmp_path, launcher=launcher)
     assert status == 0, errors
     assert first["ending"] == second["ending"] == "COMPLETE"
     assert first["scores"] == second["scores"] == pytest.approx(dict(alone.scores), rel=1e-3)
@@ -105,6 +112,18 @@ def test_torchrun__gives_the_bundle_of_one_process(data, alone, tmp_path):
         assert mine.keys() == its.keys()
     assert first["written"] != []
     assert second["written"] == []
+
+
+def test_torchrun__draws_the_masks_of_one_process(data, tmp_path):
+    """By the losses that nobody has to ask for: pixels that count, and areas."""
+    asked = {name: value for name, value in QUICK.items() if name not in ("train.head_first", "loss.class_weights")}
+    asked |= {"base.name": "python:tests.training.tiny:sees_places", "train.epochs": 3}
+    masked = data.with_name("masked")
+    alone = finetune(masked, out=tmp_path / "alone", settings=asked)
+    (first, _), status, errors = train(masked, tmp_path, settings=asked)
+    assert status == 0, errors
+    assert first["scores"] == pytest.approx(dict(alone.scores), rel=1e-3)
+    assert_close(weights(tmp_path / "run"), weights(alone.folder))
 
 
 def test_torchrun__one_signal_to_one_process_stops_all_and_any_number_goes_on(data, alone, tmp_path):
