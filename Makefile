@@ -35,7 +35,7 @@ test: $(INSTALLED) ## run the tests, all but the slow ones
 
 # pytest answers 5 when nothing was selected.
 test-slow: $(INSTALLED) ## run the slow tests
-	$(BIN)/pytest -n 2 --dist worksteal -m slow || test $$? -eq 5
+	$(BIN)/pytest -n 3 --dist worksteal --durations 25 -m slow || test $$? -eq 5
 
 # An advertisement of another tool's, not about our pages.
 check docs: export NO_MKDOCS_2_WARNING = 1

@@ -119,8 +119,7 @@ def small_loop(
     as_it_is = (segmentation_eval if masked else classification_eval)(SIDE, *STATISTICS)
     samples = [drawn(i, masked, holes=holes) for i in range(pictures + judged)]
     optimizer = Optimizer(model, ("classifier",), Rates(rate, 2 * rate, 4.0, 0.05))
-    of_stepper |= {"clip": 1.0, "processes": processes, "weights": task.weights}
-    stepper = Stepper(model, task.losses, optimizer, torch.device("cpu"), **of_stepper)
+    stepper = Stepper(model, task, optimizer, torch.device("cpu"), clip=1.0, processes=processes, **of_stepper)
     work = Work(
         task,
         model,

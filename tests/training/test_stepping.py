@@ -7,12 +7,14 @@ import torch
 from tests.training.small import Sees
 from torch import nn
 
+from lumora.data import Labels
 from lumora.errors import TrainingError
+from lumora.tasks import Classification
 from lumora.training.optimizing import Optimizer, Rates
 from lumora.training.processes import Alone
 from lumora.training.stepping import Stepper
 
-CPU = torch.device("cpu")
+CPU, LABELS = torch.device("cpu"), Labels(("red", "green", "blue"))
 
 
 def batch(count=6):
@@ -23,14 +25,15 @@ def batch(count=6):
     }
 
 
-def stepper(model=None, **options):
+def stepper(model=None, task=None, **options):
     torch.manual_seed(0)
+    task = task or Classification(LABELS)
     model = model or Sees(False)
     model.train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d | nn.Dropout):
             module.eval()
-    return Stepper(model, nn.functional.cross_entropy, Optimizer(model, (), Rates(0.01, 0.01)), CPU, **options)
+    return Stepper(model, task, Optimizer(model, (), Rates(0.01, 0.01)), CPU, **options)
 
 
 class Narrow(Sees):
@@ -89,6 +92,8 @@ def test_stepper__survives_a_process_that_may_not_have_more_memory():
     code = """
     import resource, torch
     from torch import nn
+    from lumora.data import Labels
+    from lumora.tasks import Classification
     from lumora.training.optimizing import Optimizer, Rates
     from lumora.training.stepping import Stepper
     torch.set_num_threads(1)
@@ -96,7 +101,8 @@ def test_stepper__survives_a_process_that_may_not_have_more_memory():
         nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Flatten(2), nn.AdaptiveAvgPool1d(1), nn.Flatten(1)
     )
     told = []
-    stepper = Stepper(model, nn.functional.cross_entropy, Optimizer(model, (), Rates(0.01, 0.01)),
+    task = Classification(Labels(tuple(map(str, range(64)))))
+    stepper = Stepper(model, task, Optimizer(model, (), Rates(0.01, 0.01)),
                       torch.device("cpu"), told=told.append)
     def batch(n): return {"pixel_values": torch.randn(n, 3, 256, 256), "labels": torch.zeros(n, dtype=torch.int64)}
     stepper.step(batch(1), 0, 1.0)
@@ -145,8 +151,11 @@ def test_stepper__in_half_precision_learns_the_same_thing_roughly(precision):
 
 
 def test_stepper__in_fp16_lowers_a_scaling_that_is_too_large_and_says_that_it_was_that():
-    one = stepper(precision="fp16")
-    one.losses = lambda outputs, targets: 300 * nn.functional.cross_entropy(outputs, targets)
+    class Steep(Classification):
+        def losses(self, *given):
+            return 300 * super().losses(*given)
+
+    one = stepper(precision="fp16", task=Steep(LABELS))
     before = {name: p.detach().clone() for name, p in one.optimizer.parameters.items()}
     steps = [one.step(batch(), 0, 1.0)]
     assert (steps[0].changed, steps[0].overflowed) == (False, True)

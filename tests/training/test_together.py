@@ -53,7 +53,6 @@ def assert_close(one, other):
         ("workers", False),
         ("uneven", False),
         ("masks", False),
-        ("masks", True),
         ("uneven masks", False),
         ("weighed", False),
         ("everything", True),
@@ -77,7 +76,7 @@ def test_together__both_have_the_same_scores(trained, name):
 @pytest.mark.parametrize("name", ["adapters", "masks", "uneven"])
 def test_together__scores_are_those_of_one_process(trained, name):
     _, heard = trained(name)[0]
-    _, alone = together.train(name, in_parts=True)
+    _, alone = together.train(name)
     for mine, its in zip(heard["epochs"], alone["epochs"], strict=True):
         del mine["loss"], its["loss"]  # none before the first step
         assert mine == pytest.approx(its, rel=1e-3)
@@ -97,13 +96,16 @@ def test_together__statistics_of_norms_are_those_of_both(trained):
     assert not torch.equal(first["model.norm.running_mean"], torch.zeros(8))
 
 
-def test_together__memory_that_lacks_in_one_makes_smaller_parts_in_both(trained):
-    (first, heard), (second, heard_too) = trained("memory")
+@pytest.mark.parametrize("name", ["adapters", "masks"])
+def test_together__memory_that_lacks_in_one_makes_smaller_parts_in_both(trained, name):
+    (first, heard), (second, heard_too) = trained(f"memory of {name}")
     assert heard["micro"] == heard_too["micro"] == 1
     assert [len(texts) for texts in (heard["texts"], heard_too["texts"])] == [1, 1]
     assert "(in another process)" not in heard["texts"][0]
     assert equal(first, second)
-    whole = small_loop(course=Course(1), chance=False)
+    whole = small_loop(course=Course(1), chance=False, **together.SHAPES[name])
+    if name == "masks":  # Dice is of each part
+        whole.work.stepper.micro_batch = 1
     whole.run()
     assert_close(first, result(whole))
 

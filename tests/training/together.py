@@ -149,12 +149,14 @@ def all_trainings(rank: int, folder: str) -> None:
 
 
 def out_of_memory_in_one(rank: int, folder: str, processes: Any) -> None:
-    heard = Heard()
-    loop = small_loop(listener=heard, course=Course(1), chance=False, processes=processes)
-    if rank == 1:
-        loop.work.stepper.model = Narrow(loop.work.model, 1)
-    loop.run()
-    write(folder, f"memory-{rank}", result(loop), {"micro": loop.work.stepper.micro_batch, "texts": heard.texts})
+    for name in ("adapters", "masks"):
+        heard = Heard()
+        loop = small_loop(listener=heard, course=Course(1), chance=False, processes=processes, **SHAPES[name])
+        if rank == 1:
+            loop.work.stepper.model = Narrow(loop.work.model, 1)
+        loop.run()
+        values = {"micro": loop.work.stepper.micro_batch, "texts": heard.texts}
+        write(folder, f"memory of {name}-{rank}", result(loop), values)
 
 
 def asked_in_one(rank: int, folder: str, processes: Any) -> None:

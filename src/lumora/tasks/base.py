@@ -42,6 +42,16 @@ class Mistake:
 
 
 @dataclass(frozen=True)
+class Others:
+    """The processes that have the other parts of a batch."""
+
+    add_up: Callable[[Tensor], None]
+    """Makes the `Task.sums` numbers of a tensor the sums of everyone's, in place."""
+    share: float
+    """How much of the batch's pictures this process has."""
+
+
+@dataclass(frozen=True)
 class Task(ABC, Generic[Prediction]):
     """What samples, losses, metrics, predictions and drawings of one kind of problem are.
 
@@ -61,8 +71,16 @@ class Task(ABC, Generic[Prediction]):
         return self.losses(outputs, targets).sum()
 
     @abstractmethod
-    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
-        """The losses (M,), each a mean over what counts in the batch."""
+    def losses(self, outputs: Any, targets: Tensor, others: Others | None = None) -> Tensor:
+        """The losses (M,), each a mean over what counts in the batch.
+
+        Where others have parts of the batch, a loss that is no such mean is asked of all of them together.
+        """
+
+    @property
+    def sums(self) -> int:
+        """How many numbers such a loss adds up over the processes."""
+        return 0
 
     def weights(self, targets: Tensor) -> Tensor:
         """How much of a batch each mean is over (M,): of two batches together, the sum of theirs."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lumora.data.sample import Sample, TaskName
 from lumora.errors import DataError
-from lumora.tasks.base import Constant, Mistake, Task, logits_of, weight_of_all
+from lumora.tasks.base import Constant, Mistake, Others, Task, logits_of, weight_of_all
 from lumora.tasks.drawing import with_caption
 from lumora.tasks.metrics import ClassificationMetrics, Metrics, MultiLabelMetrics
 
@@ -54,7 +54,7 @@ class Classification(Task[LabelPrediction]):
             raise DataError(f"{sample.key} should have one label; it has {_told(sample)}.")
         return torch.tensor(sample.target)
 
-    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
+    def losses(self, outputs: Any, targets: Tensor, others: Others | None = None) -> Tensor:
         """Cross entropy with class ids (N,), or with shares of the classes (N, K) as Mixup makes them.
 
         Negative ids are not known and count nowhere.
@@ -148,7 +148,7 @@ class MultiLabel(Task[LabelPrediction]):
         target[list(ids)] = 1
         return target
 
-    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
+    def losses(self, outputs: Any, targets: Tensor, others: Others | None = None) -> Tensor:
         """Binary cross entropy of each label; negative targets are not known and count nowhere."""
         logits = logits_of(outputs).float()
         weights = None if self.positive_weights is None else logits.new_tensor(self.positive_weights)

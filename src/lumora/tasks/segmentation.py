@@ -12,7 +12,7 @@ from torch import Tensor
 from lumora.data.sample import Sample, TaskName
 from lumora.errors import DataError
 from lumora.ops.upsampled import upsampled_argmax, upsampled_cross_entropy, upsampled_cross_entropy_and_dice
-from lumora.tasks.base import Constant, Mistake, Task, logits_of, weight_of_all
+from lumora.tasks.base import Constant, Mistake, Others, Task, logits_of, weight_of_all
 from lumora.tasks.drawing import with_legend
 from lumora.tasks.metrics import Metrics, SegmentationMetrics
 
@@ -62,7 +62,7 @@ class Segmentation(Task[MaskPrediction]):
             raise DataError(f"{sample.key} should have a mask; it has none.")
         return mask
 
-    def losses(self, outputs: Any, targets: Tensor) -> Tensor:
+    def losses(self, outputs: Any, targets: Tensor, others: Others | None = None) -> Tensor:
         """Cross entropy of the upsampled logits with masks (N, H, W), and Dice where asked for."""
         logits = logits_of(outputs)
         weight = None if self.class_weights is None else logits.new_tensor(self.class_weights, dtype=torch.float32)
@@ -71,10 +71,20 @@ class Segmentation(Task[MaskPrediction]):
             return upsampled_cross_entropy(
                 logits, targets, ignore_index=ignore, weight=weight, label_smoothing=smoothing
             )[None]
+        add_up = None if others is None else others.add_up
         entropy, dice = upsampled_cross_entropy_and_dice(
-            logits, targets, ignore_index=ignore, weight=weight, label_smoothing=smoothing
+            logits, targets, ignore_index=ignore, weight=weight, label_smoothing=smoothing, add_up=add_up
         )
+        if (
+            others is not None
+        ):  # it is the whole batch's already: weighing it as a part must leave its gradient as it is
+            dice = dice.detach() + (dice - dice.detach()) / others.share
         return torch.stack([entropy, self.dice * dice])
+
+    @property
+    def sums(self) -> int:
+        """Of Dice, three for each class."""
+        return 3 * len(self.labels) if self.dice else 0
 
     def weights(self, targets: Tensor) -> Tensor:
         """The weights of the pixels that count, and of Dice the number of pictures."""

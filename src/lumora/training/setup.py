@@ -87,7 +87,7 @@ def prepare(
     model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     stepper = Stepper(
         model,
-        task.losses,
+        task,
         Optimizer(model, base.heads, _rates(recipe)),
         device,
         precision=_chosen(train.precision),
@@ -95,7 +95,6 @@ def prepare(
         seed=_chosen(train.seed),
         processes=processes,
         micro_batch=train.micro_batch,
-        weights=task.weights,
     )
     average = None if train.ema is None else Average(stepper.optimizer.parameters, train.ema)
     at_size = _about(recipe, source, base, Scores({})).at_size

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from lumora.data.transforms import generator_for
 from lumora.errors import TrainingError
+from lumora.tasks import Task
+from lumora.tasks.base import Others
 from lumora.tasks.memory import is_about_memory
 from lumora.training.gradients import sum_over_processes
 from lumora.training.optimizing import Optimizer
@@ -46,8 +48,8 @@ class Stepper:
 
     model: nn.Module
     """Called with a batch's pictures."""
-    losses: Callable[[Any, Tensor], Tensor]
-    """Of the model's outputs and the targets: means over the batch, whose sum is to become small."""
+    task: Task[Any]
+    """What the sum of its losses is to become small of."""
     optimizer: Optimizer
     device: torch.device
     precision: Precision = "fp32"
@@ -57,8 +59,6 @@ class Stepper:
     """Each gets its part of every batch; together they take one step."""
     micro_batch: int | None = None
     """Pictures that go through the model at a time; halved when memory does not suffice."""
-    weights: Callable[[Tensor], Tensor] = lambda targets: torch.tensor([float(len(targets))])
-    """Of targets, how much each of the means is over."""
     told: Callable[[str], None] = lambda text: None
 
     def __post_init__(self) -> None:
@@ -91,16 +91,19 @@ class Stepper:
     def _gradients_of_all(self, batch: dict[str, Any], number: int) -> float:
         """Gather the gradients of the mean loss of all processes' parts of the batch; return that loss."""
         count = len(batch["labels"])
-        whole = self._weights(batch)
+        whole = torch.cat([self._weights(batch), torch.tensor([float(count)])])
         self.processes.add([whole])
         while True:
             loss, failed = 0.0, ""
+            others = self._others(count, int(whole[-1]))
             try:
-                loss = self._gradients(batch, number, whole)
+                loss = self._gradients(batch, number, whole[:-1], others)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not is_about_memory(error):
                     raise
                 failed = error.__class__.__name__  # the error itself holds on to the tensors of the failed attempt
+            if failed and others is not None:
+                others.keep_up()
             if not self.processes.agree(bool(failed)):
                 break
             self._take_smaller_parts(self.processes.highest(count), failed or "in another process")
@@ -110,9 +113,16 @@ class Stepper:
         return sum_over_processes(self.processes, parameters, statistics(self.model), loss, count)
 
     def _weights(self, batch: dict[str, Any]) -> Tensor:
-        return self.weights(batch["labels"]).to("cpu", torch.float64)
+        return self.task.weights(batch["labels"]).to("cpu", torch.float64)
 
-    def _gradients(self, batch: dict[str, Any], number: int, whole: Tensor) -> float:
+    def _others(self, count: int, of_all: int) -> _Others | None:
+        """The other processes, if the losses need them and each has its part of the batch in one piece."""
+        most = -(-of_all // self.processes.world)
+        if self.processes.world == 1 or not self.task.sums or (self.micro_batch or most) < most:
+            return None
+        return _Others(self.processes, self.task.sums, self.device, count / of_all)
+
+    def _gradients(self, batch: dict[str, Any], number: int, whole: Tensor, others: _Others | None) -> float:
         """Gather the gradients of what this process's part adds to the loss of the whole batch; return that."""
         self.optimizer.forget_gradients()
         torch.manual_seed(generator_for(self.seed, number, f"step {self.processes.rank}").initial_seed())
@@ -120,7 +130,7 @@ class Stepper:
         for part in _parts(batch, self.micro_batch):
             with self.in_precision():
                 outputs = self.model(part["pixel_values"])
-                losses = self.losses(outputs, part["labels"])
+                losses = self.task.losses(outputs, part["labels"], others)
                 shares = (self._weights(part) / whole.clamp(min=_TINY)).to(losses)
                 loss = (losses * shares).sum()
                 del outputs
@@ -148,6 +158,23 @@ class Stepper:
             f"Not enough memory for {size} pictures at a time; going on with {self.micro_batch} at a time. A batch "
             "stays as large as it was."
         )
+
+
+class _Others(Others):
+    """The other processes in one try at a step: each of them is heard once, also of one that fails on the way."""
+
+    def __init__(self, processes: Processes, sums: int, device: torch.device, share: float) -> None:
+        super().__init__(self._add_up, share)
+        self._processes, self._sums, self._device, self._heard = processes, sums, device, False
+
+    def keep_up(self) -> None:
+        """Let the others go on, whose try is in vain, where they wait for what this process has not come to."""
+        if not self._heard:
+            self._add_up(torch.zeros(self._sums, device=self._device))
+
+    def _add_up(self, sums: Tensor) -> None:
+        self._heard = True
+        self._processes.add([sums])
 
 
 def _parts(batch: dict[str, Any], size: int | None) -> Iterator[dict[str, Any]]:

@@ -81,13 +81,16 @@ def upsampled_cross_entropy_and_dice(
     weight: Tensor | None = None,
     label_smoothing: float = 0.0,
     smooth: float = 1.0,
+    add_up: Callable[[Tensor], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cross entropy as above, and the soft Dice loss of the same softmax, from the same tiles.
 
-    The Dice loss of a class is `1 - (2 |P and T| + smooth) / (|P| + |T| + smooth)` over the pixels of a picture that
+    The Dice loss of a class is `1 - (2 |P and T| + smooth) / (|P| + |T| + smooth)` over all pixels of the batch that
     count, P the class's probability and T 1 where the target is that class. It is averaged over the classes that occur
-    in the picture's target, where none does it is zero, and then over the pictures: so the mean over a batch is that of
-    its parts. `weight` and `label_smoothing` are the cross entropy's alone.
+    in the target; where none does, it is zero. `weight` and `label_smoothing` are the cross entropy's alone.
+
+    Where several processes have a part of the batch each, `add_up` makes the sums that Dice needs, (3, classes), those
+    of all, in place. The Dice loss is then that of the whole batch, and its gradient of this part's logits.
 
     Costs: one tile, and a second pass over the tiles in the backward pass; no gradient is held in between.
 
@@ -101,9 +104,9 @@ def upsampled_cross_entropy_and_dice(
         return _nothing(logits), _nothing(logits)
     if plain.is_needed():
         entropy = plain.cross_entropy(logits, target, weight, ignore_index, label_smoothing, mean=True)
-        return entropy, plain.dice(logits, target, ignore_index, smooth)
+        return entropy, plain.dice(logits, target, ignore_index, smooth)  # alone: collectives know no transforms
     with torch.autocast(logits.device.type, enabled=False):
-        both: tuple[Tensor, Tensor] = _CrossEntropyAndDice.apply(logits, target, weight, options, smooth)  # type: ignore[assignment]
+        both: tuple[Tensor, Tensor] = _CrossEntropyAndDice.apply(logits, target, weight, options, smooth, add_up)  # type: ignore[assignment]
     return both
 
 
@@ -303,22 +306,31 @@ def _cross_entropy_gradient(sweep: _Sweep, tile: Tile, z: Tensor) -> Tensor:
 class _CrossEntropyAndDice(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, target: Tensor, weight: Tensor | None, options: _Options, smooth: float
+        ctx: Any,
+        logits: Tensor,
+        target: Tensor,
+        weight: Tensor | None,
+        options: _Options,
+        smooth: float,
+        add_up: Callable[[Tensor], None] | None,
     ) -> tuple[Tensor, Tensor]:
         loss = weighed = torch.zeros((), device=logits.device, dtype=working_dtype(logits))
-        # For each picture and class: its probability summed over all pixels and over its own, and how many are its own.
-        predicted, hit, own = torch.zeros(3, *logits.shape[:2], device=logits.device, dtype=loss.dtype)
-        for i, sweep in enumerate(_sweeps(logits, target, weight, options)):
+        # For each class: its probability summed over all pixels and over its own, and how many pixels are its own.
+        predicted, hit, own = torch.zeros(3, logits.shape[1], device=logits.device, dtype=loss.dtype)
+        for sweep in _sweeps(logits, target, weight, options):
             for tile, z in sweep.tiles.of(sweep.low):
                 softmax = sweep.softmax(tile, z)
                 shares = softmax.exponentials.mul_((softmax.counts / softmax.total)[:, None])
-                predicted[i] += shares.sum((0, 2))
+                predicted = predicted + shares.sum((0, 2))
                 index, counts = softmax.ids.flatten(), softmax.counts.flatten()
-                hit[i].index_add_(0, index, softmax.probability.flatten() * counts)
-                own[i].index_add_(0, index, counts)
+                hit = hit.index_add(0, index, softmax.probability.flatten() * counts)
+                own = own.index_add(0, index, counts)
             loss, weighed = loss + sweep.loss, weighed + sweep.weighed
+        if add_up is not None:
+            add_up(sums := torch.stack([predicted, hit, own]))
+            predicted, hit, own = sums
         present = (own > 0).to(loss.dtype)
-        present = present * _inverse(present.sum(1, keepdim=True)) / len(logits)
+        present = present * _inverse(present.sum())
         size = _inverse(predicted + own + smooth)
         score = (2 * hit + smooth) * size
         # The gradient of the Dice loss with respect to a probability, and what comes to it at the class's own pixels.
@@ -331,15 +343,13 @@ class _CrossEntropyAndDice(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         logits, target, weight, scale, everywhere, at_own = ctx.saved_tensors
         for_cross_entropy, for_dice = grad_outputs[0] * scale, grad_outputs[1]
-        pulls = zip(everywhere * for_dice, at_own * for_dice, strict=True)
+        pull = _DicePull(for_cross_entropy, everywhere * for_dice, at_own * for_dice)
         with torch.autocast(logits.device.type, enabled=False):
             gradients = [
-                sweep.gradient(
-                    partial(_combined_gradient, sweep, _DicePull(for_cross_entropy, *pull)), for_cross_entropy
-                )
-                for sweep, pull in zip(_sweeps(logits, target, weight, ctx.options), pulls, strict=True)
+                sweep.gradient(partial(_combined_gradient, sweep, pull), for_cross_entropy)
+                for sweep in _sweeps(logits, target, weight, ctx.options)
             ]
-            return torch.stack(gradients).to(logits.dtype), None, None, None, None
+            return torch.stack(gradients).to(logits.dtype), None, None, None, None, None
 
 
 class _DicePull(NamedTuple):

@@ -40,11 +40,11 @@ def dice(logits: Tensor, target: Tensor, ignore_index: int, smooth: float) -> Te
     target = target.long()[:, None]
     counts = target != ignore_index
     own = (target == torch.arange(likely.shape[1], device=likely.device)[:, None, None]) & counts
-    over = (2, 3)
+    over = (0, 2, 3)
     sizes = (likely * counts).sum(over) + own.sum(over) + smooth
     score = (2 * (likely * own).sum(over) + smooth) * torch.where(sizes > 0, 1 / sizes, 0)
-    present = own.any(3).any(2)
-    return (((1 - score) * present).sum(1) / present.sum(1).clamp(min=1)).mean()
+    present = own.any(3).any(2).any(0)
+    return ((1 - score) * present).sum() / present.sum().clamp(min=1)
 
 
 def _full_size(logits: Tensor, target: Tensor) -> Tensor:
