@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,8 @@ def base_of(model: Model, about: About) -> Base:
 def _from_file(path: Path) -> Model:
     if not path.is_file():
         raise BundleError(f"There is no file {path}; model.save(path) writes one before the model is adapted.")
+    if importlib.util.find_spec("keras_hub") is not None:
+        keras_hub()  # which makes its classes known
     try:
         return keras.saving.load_model(path, compile=False)
     except (OSError, ValueError, TypeError) as error:

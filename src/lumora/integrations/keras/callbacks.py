@@ -72,21 +72,31 @@ class PushCallback(keras.callbacks.Callback):
     Args:
         folder: of the bundle, as a `BundleCallback` before it in the list writes it.
         repository: on the Hub, made when missing.
+        base: the model as it was before training, where the bundle's base has no name.
         private: whether a new repository is to be private.
         token: if not the one that you have logged in with.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], repository: str, *, private: bool = False, token: str | None = None
+        self,
+        folder: str | os.PathLike[str],
+        repository: str,
+        *,
+        base: Model | None = None,
+        private: bool = False,
+        token: str | None = None,
     ) -> None:
         super().__init__()
-        self.folder, self.repository, self.private, self.token = Path(folder), repository, private, token
+        self.folder, self.repository, self.base = Path(folder), repository, base
+        self.private, self.token = private, token
         self.address: str | None = None
         """Where the bundle is, once it was sent."""
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Send the bundle."""
-        self.address = bundle_hub.push(self.folder, self.repository, private=self.private, token=self.token)
+        self.address = bundle_hub.push(
+            self.folder, self.repository, private=self.private, token=self.token, base=self.base
+        )
 
 
 class RunCallback(keras.callbacks.Callback):
