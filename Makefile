@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-slow check format demo docs clean
+.PHONY: help install test test-slow test-keras check format demo docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|' 2>/dev/null \
@@ -36,6 +36,32 @@ test: $(INSTALLED) ## run the tests, all but the slow ones
 # pytest answers 5 when nothing was selected.
 test-slow: $(INSTALLED) ## run the slow tests
 	$(BIN)/pytest -n 3 --dist worksteal --durations 25 -m slow || test $$? -eq 5
+
+# Keras has an environment of its own, so that nobody else installs it. Each backend has a process of its own; the
+# examples in docstrings and on the page are run once.
+KERAS_BIN := .venv-keras/bin
+KERAS_BACKENDS ?= tensorflow jax torch
+KERAS_INSTALLED := .venv-keras/.installed
+
+$(KERAS_BIN)/python:
+	@test -n "$(PYTHON)" || { echo >&2 "No Python 3.11 or newer with the venv module was found."; exit 1; }
+	$(PYTHON) -m venv .venv-keras || { rm -rf .venv-keras; exit 1; }
+
+$(KERAS_INSTALLED): pyproject.toml | $(KERAS_BIN)/python
+	@echo "Installing Lumora with Keras, TensorFlow and JAX into .venv-keras; this takes some minutes the first time."
+	$(KERAS_BIN)/python -m pip install --quiet --editable '.[keras-dev]'
+	@touch $@
+
+test-keras: export TF_CPP_MIN_LOG_LEVEL = 3
+test-keras: export OMP_NUM_THREADS = 1
+test-keras: export PYTHONWARNINGS = ignore::DeprecationWarning
+test-keras: $(KERAS_INSTALLED) ## run the tests of the Keras part on TensorFlow, JAX and torch
+	@for backend in $(KERAS_BACKENDS); do \
+		echo "Keras on $$backend"; \
+		KERAS_BACKEND=$$backend $(KERAS_BIN)/python -m pytest -n 2 --dist worksteal tests/keras || exit 1; \
+	done
+	KERAS_BACKEND=tensorflow $(KERAS_BIN)/python -m pytest -o addopts="--doctest-modules --import-mode=importlib" \
+		src/lumora/integrations/keras
 
 # An advertisement of another tool's, not about our pages.
 check docs: export NO_MKDOCS_2_WARNING = 1

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+# Those of Keras have an environment of their own: tests/keras/test_example.py.
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py") if not path.stem.endswith("_keras"))
 # These take models and data from the Hub when nothing is said; test_guides.py gives them small ones.
 ONLINE = ("image_classification_lora.py", "semantic_segmentation.py", "semantic_segmentation_lora.py")
 

@@ -13,7 +13,8 @@ from transformers.pytorch_utils import Conv1D
 from lumora import LoraConfig, get_peft_model
 from lumora.errors import LumoraWarning, NoMatchingPeftModuleError, TargetError
 from lumora.lora.layers import LoraLayer
-from lumora.lora.targets import base_modules, block_index, choose, ends_with, exactly, matches, pattern_value
+from lumora.lora.names import block_index
+from lumora.lora.targets import base_modules, choose, ends_with, exactly, matches, pattern_value
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*larger than the layers they adapt")
 

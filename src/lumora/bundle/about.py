@@ -40,11 +40,16 @@ class BaseReference:
     head: HeadChoice
     width: int
     library: str
-    """Who made the base; "module" for one that was given ready, which has no name to load it by."""
+    """Who made the base; "module" for one that was given ready."""
     heads: tuple[str, ...] = ()
     """Where the head is in the model."""
     licence: str | None = None
     source: str | None = None
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether the base was given ready: it has no name to load it by."""
+        return self.library == "module" or (self.library == "keras" and not self.name.startswith("keras:"))
 
     @classmethod
     def of(cls, base: Base, head: HeadChoice = "auto", width: int = WIDTH) -> BaseReference:

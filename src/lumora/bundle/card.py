@@ -39,7 +39,7 @@ def card(about: About, *, parameters: int, thumbnail: bool = False, place: str =
         results(about),
         labels(about),
         training(about),
-        _peft(about, place) if about.method == "lora" else "",
+        _peft(about, place) if about.method == "lora" and about.base.library != "keras" else "",
     )
 
 
@@ -104,7 +104,7 @@ def _is_address(source: str | None) -> bool:
 def snippet(about: About, place: str) -> str:
     """The code that loads a bundle and predicts a picture."""
     lines = ["import lumora", ""]
-    if about.base.library == "module":
+    if about.base.is_nameless:
         lines += [f"base = ...  # the {about.base.name} as it was before training"]
         lines += [f'model = lumora.load("{place}", base=base)']
     elif about.base.library == "python":

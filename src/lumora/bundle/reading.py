@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lumora.bundle import names
 from lumora.bundle.about import About
+from lumora.bundle.elsewhere import reader_of
 from lumora.bundle.locating import about_folder, bundle_folder, files_of, read_about_in
 from lumora.data.durable import check_folder
 from lumora.data.sample import TaskName
@@ -92,6 +93,8 @@ def put_together(
         raise BundleError(f"The bundle {home} is for {about.task}, not for {task}.")
     if lacking := [name for name in files_of(about) if not (home / name).is_file()]:
         raise BundleError(f"The bundle {home} has no {', no '.join(lacking)}. Copy or download it again.")
+    if (elsewhere := reader_of(about.base.library)) is not None:
+        return elsewhere(home, about, base=base, allow_other_base=allow_other_base)
     try:
         tensors = _stored(home, about)
         found = _base_of(about, base, tensors, home)

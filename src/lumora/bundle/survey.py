@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,16 @@ def survey(bundle: str | os.PathLike[str], *, revision: str | None = None) -> Bu
     known = (*files_of(about), names.PROCESSOR, *names.FOR_PEOPLE, names.MANIFEST)
     files = {name: (home / name).stat().st_size for name in known if (home / name).is_file()}
     installed = installed_versions()
-    both = {name: (was, installed.get(name, "none")) for name, was in about.versions.items()}
+    both = {name: (was, installed.get(name) or _installed(name)) for name, was in about.versions.items()}
     others = {name: versions for name, versions in both.items() if versions[0] != versions[1]}
     return BundleSurvey(about, trained.config, trained.groups, files, problems, others)
+
+
+def _installed(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def _problems(home: Path, about: About) -> tuple[str, ...]:

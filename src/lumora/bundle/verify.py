@@ -74,10 +74,10 @@ def verify_before_manifest(home: Path, base: str | nn.Module | None = None) -> N
 
 
 def _verify(home: Path, base: str | nn.Module | None, *, whole: bool) -> None:
-    if isinstance(base, nn.Module):
-        check_outputs(home, base, whole=whole)
-    else:
+    if base is None or isinstance(base, str):
         _in_fresh_process(home, base, whole=whole)
+    else:
+        check_outputs(home, base, whole=whole)
 
 
 def check_outputs(home: Path, base: str | nn.Module | None = None, *, whole: bool = True) -> None:

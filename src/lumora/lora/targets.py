@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
@@ -12,7 +11,16 @@ from torch.nn.parameter import UninitializedParameter
 from lumora.lora import architectures, renamed
 from lumora.lora.config import LoraConfig
 from lumora.lora.layers import Embedding, LentLinear, Linear, LoraLayer, MultiheadAttention, is_lent, kind_of, why_not
-from lumora.lora.names import block_index, ends_with, exactly, is_inside, matches, pattern_matches, pattern_value
+from lumora.lora.matching import (
+    Found,
+    check_clash,
+    check_found,
+    endings,
+    kept_paths,
+    note_unused_patterns,
+    saved_paths,
+)
+from lumora.lora.names import ends_with, exactly, is_inside, matches, pattern_value
 from lumora.lora.saved import AuxiliaryTrainingWrapper
 
 ALL_LINEAR = "all-linear"
@@ -32,17 +40,14 @@ class Target:
     """Adapted because it belongs to a target around it."""
 
 
-@dataclass
-class Choice:
+@dataclass(kw_only=True)
+class Choice(Found):
     """What a configuration means on a model: the targets, the modules saved whole, and everything that is wrong."""
 
     config: LoraConfig
     """The configuration, with the names that layers have today."""
     targets: list[Target] = field(default_factory=list[Target])
     saved: list[str] = field(default_factory=list[str])
-    problems: list[str] = field(default_factory=list[str])
-    notes: list[str] = field(default_factory=list[str])
-    nothing_found: bool = False
     resolved: set[str] | str = ""
     """`target_modules` with defaults and "all-linear" spelled out, as it is written to the file."""
 
@@ -63,7 +68,7 @@ def choose(model: nn.Module, config: LoraConfig, *, saved: Collection[str] = (),
     """
     modules = dict(base_modules(model))
     config, notes = renamed.with_current_names(config, modules)
-    choice = Choice(config, notes=notes)
+    choice = Choice(config=config, notes=notes)
     choice.saved = _saved(modules, config, saved, choice, strict)
     taken = [path for path, module in modules.items() if isinstance(module, AuxiliaryTrainingWrapper)]
     free = {p: m for p, m in modules.items() if not any(is_inside(p, s) for s in (*choice.saved, *taken))}
@@ -71,23 +76,18 @@ def choose(model: nn.Module, config: LoraConfig, *, saved: Collection[str] = (),
     if wanted is None:
         return choice
     choice.resolved = wanted
-    _check_clash(wanted, config, choice)
+    check_clash(wanted, config, choice)
     if config.target_modules == wanted:
         _check_taken(wanted, [p for p in modules if any(is_inside(p, t) for t in taken)], choice)
-    found = [path for path in free if matches(path, wanted)]
-    kept = [
-        path for path in found if not matches(path, config.exclude_modules) and _in_wanted_block(path, wanted, config)
-    ]
+    meant, kept = kept_paths(config, wanted, free)
     if config.target_modules is None and config.layers_to_transform is not None and kept:
         choice.resolved = set(kept)
-    _check_found(found, kept, wanted, modules, config, choice, strict)
+    adaptable = _adaptable_paths(modules)
+    check_found(meant, kept, wanted, config, choice, paths=modules, adaptable=adaptable, strict=strict)
     _check_second_names(model, modules, wanted, choice)
     for path in kept:
         _add_target(path, free, config, choice, strict)
-    patterns, paths = (*config.rank_pattern, *config.alpha_pattern), {*kept, *(t.path for t in choice.targets)}
-    unused = [key for key in patterns if not any(pattern_matches(key, path) for path in paths)]
-    if unused:
-        choice.notes.append(f"rank_pattern or alpha_pattern entries that no target matches: {sorted(set(unused))}")
+    note_unused_patterns(config, {*kept, *(target.path for target in choice.targets)}, choice)
     return choice
 
 
@@ -115,14 +115,7 @@ def base_modules(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
 def _saved(
     modules: dict[str, nn.Module], config: LoraConfig, extra: Collection[str], choice: Choice, strict: bool
 ) -> list[str]:
-    paths: list[str] = []
-    for entry in (*(config.modules_to_save or ()), *extra):
-        found = [path for path in modules if ends_with(path, entry)]
-        paths += found
-        if not found and entry not in extra:
-            message = f"modules_to_save: nothing is called {entry!r}{_nearest(entry, modules)}"
-            (choice.problems if strict else choice.notes).append(message)
-    paths = [path for path in dict.fromkeys(paths) if not any(is_inside(path, p) for p in paths if p != path)]
+    paths = saved_paths(config, modules, choice, extra=extra, strict=strict)
     for path in paths:
         for inner, module in modules.items():
             adapted = isinstance(module, LoraLayer) and module.adapters
@@ -142,7 +135,7 @@ def _wanted(model: nn.Module, free: dict[str, nn.Module], config: LoraConfig, ch
         if defaults is None:
             choice.problems.append(
                 f"target_modules is not given and {type(model).__name__} is no architecture with known defaults; name "
-                f"the modules, or use 'all-linear'. Endings in this model: {_endings(free)}"
+                f"the modules, or use 'all-linear'. Endings in this model: {endings(_adaptable_paths(free))}"
             )
             return None
         return _adaptable(defaults, free)
@@ -183,13 +176,6 @@ def _all_linear(model: nn.Module, free: dict[str, nn.Module]) -> set[str] | str:
     return exactly(paths, free)
 
 
-def _check_clash(wanted: set[str] | str, config: LoraConfig, choice: Choice) -> None:
-    if isinstance(wanted, set) and (both := sorted(wanted & set(config.modules_to_save or ()))):
-        choice.problems.append(
-            f"{both} stand in target_modules and in modules_to_save; a module is adapted or trained whole, not both"
-        )
-
-
 def _check_taken(wanted: set[str] | str, taken: list[str], choice: Choice) -> None:
     for path in taken:
         if matches(path, wanted):
@@ -211,44 +197,6 @@ def _check_second_names(
             choice.problems.append(
                 f"target_modules: {path!r} is the module {first[module]!r} under a second name; use the first"
             )
-
-
-def _check_found(
-    found: list[str],
-    kept: list[str],
-    wanted: set[str] | str,
-    modules: dict[str, nn.Module],
-    config: LoraConfig,
-    choice: Choice,
-    strict: bool,
-) -> None:
-    if not found:
-        choice.nothing_found = True
-        entries = [wanted] if isinstance(wanted, str) else sorted(wanted)
-        shown = "; ".join(f"{entry!r}{_nearest(entry, modules)}" for entry in entries[:8])
-        shown = shown or repr(config.target_modules)
-        choice.problems.append(
-            f"target_modules: nothing in the model matches {shown}. Endings in this model: {_endings(modules)}"
-        )
-    elif not kept:
-        choice.nothing_found = True
-        choice.problems.append(
-            f"target_modules matched {len(found)} modules (such as {found[0]!r}), but exclude_modules or "
-            "layers_to_transform leaves out every one of them"
-            + ("; try layers_pattern with the name of the list of blocks" if config.layers_to_transform else "")
-        )
-    elif isinstance(wanted, set):
-        for entry in sorted(wanted):
-            if not any(ends_with(path, entry) for path in found):
-                message = f"target_modules: nothing is called {entry!r}{_nearest(entry, modules)}"
-                (choice.problems if strict else choice.notes).append(message)
-
-
-def _in_wanted_block(path: str, wanted: set[str] | str, config: LoraConfig) -> bool:
-    indices = config.layers_to_transform
-    if indices is None or (isinstance(wanted, set) and path in wanted):  # a whole path means that very module
-        return True
-    return block_index(path, config.layers_pattern) in ([indices] if isinstance(indices, int) else indices)
 
 
 def _add_target(
@@ -317,18 +265,5 @@ def _attention_around(path: str, modules: dict[str, nn.Module]) -> str | None:
     return parent if name == "out_proj" and is_attention else None
 
 
-def _nearest(entry: str, modules: Iterable[str]) -> str:
-    endings = {path.rpartition(".")[2] for path in modules} | {p for p in modules if p.count(".") < 2}
-    near = difflib.get_close_matches(entry.rpartition(".")[2], sorted(endings), n=3, cutoff=0.5)
-    return f" (did you mean {', '.join(map(repr, near))}?)" if near else ""
-
-
-def _endings(modules: dict[str, nn.Module]) -> str:
-    """The names that could be adapted, the most frequent first."""
-    counts: dict[str, int] = {}
-    for path, module in modules.items():
-        if _kind(module) is not None:
-            name = path.rpartition(".")[2]
-            counts[name] = counts.get(name, 0) + 1
-    names = sorted(counts, key=lambda n: -counts[n])
-    return ", ".join(f"{n} ({counts[n]})" for n in names[:12]) or "none that can be adapted"
+def _adaptable_paths(modules: dict[str, nn.Module]) -> Iterable[str]:
+    return (path for path, module in modules.items() if _kind(module) is not None)

@@ -31,7 +31,7 @@ class Base:
     """
 
     name: str
-    library: names.Library | Literal["module"]
+    library: names.Library | Literal["module", "keras"]
     """Who made it; "module" for one that was given ready."""
     module: nn.Module
     task: TaskName | None

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -46,7 +46,12 @@ def fingerprint(model: nn.Module, leave_out: Collection[str] = ()) -> str | None
     >>> fingerprint(one) == fingerprint(nn.Sequential(other))
     True
     """
-    tensors = sorted((name, tensor) for name, tensor in base_tensors(model) if not _inside_any(name, leave_out))
+    return of_tensors((name, tensor) for name, tensor in base_tensors(model) if not _inside_any(name, leave_out))
+
+
+def of_tensors(named: Iterable[tuple[str, Tensor]]) -> str | None:
+    """The same of tensors under their names."""
+    tensors = sorted(named, key=lambda one: one[0])
     if not tensors or any(tensor.is_meta for _, tensor in tensors):
         return None
     start = _shared_start([name for name, _ in tensors])

@@ -1,0 +1,149 @@
+"""What happens beside `fit`: bundles of the best epochs, the Hub, and a run's folder."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lumora.bundle import About
+from lumora.bundle import hub as bundle_hub
+from lumora.errors import BundleError, OutputError
+from lumora.integrations.keras.bundles import save_bundle
+from lumora.integrations.keras.library import Model, keras
+from lumora.training import metrics_file
+from lumora.training.folder import RunFolder
+
+Describe = Callable[[Model, dict[str, float]], About]
+"""What a bundle says of a model with these scores; usually calls `describe`."""
+
+
+class BundleCallback(keras.callbacks.Callback):
+    """Writes a bundle whenever a score is better than before; each is verified before it takes its place.
+
+    It reads the logs, so a `MetricCallback` that measures the score comes before it in the list.
+
+    Args:
+        folder: where the bundle goes.
+        about: what it says of itself, given the model and the epoch's logs.
+        monitor: the score in the logs; None writes after every epoch.
+        lowest: whether lower is better, as for a loss.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        about: Describe,
+        *,
+        monitor: str | None = "val_mean_iou",
+        lowest: bool = False,
+    ) -> None:
+        super().__init__()
+        self.folder, self.about, self.monitor, self.lowest = Path(folder), about, monitor, lowest
+        self.best: float | None = None
+        """The score of the bundle that is there."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write a bundle if this epoch is the best."""
+        scores = {name: float(value) for name, value in (logs or {}).items()}
+        if self.monitor is not None:
+            if self.monitor not in scores:
+                raise BundleError(
+                    f"There is no {self.monitor!r} in the logs of fit, only {', '.join(map(repr, scores))}. Put the "
+                    "MetricCallback that measures it before this callback, or choose another monitor."
+                )
+            if not self._is_best(scores[self.monitor]):
+                return
+            self.best = scores[self.monitor]
+        save_bundle(self.folder, self.model, self.about(self.model, scores))
+
+    def _is_best(self, score: float) -> bool:
+        if math.isnan(score):
+            return False
+        return self.best is None or (score < self.best if self.lowest else score > self.best)
+
+
+class PushCallback(keras.callbacks.Callback):
+    """Sends a bundle to a repository on the Hub when the training ends; what has arrived is checked.
+
+    Args:
+        folder: of the bundle, as a `BundleCallback` before it in the list writes it.
+        repository: on the Hub, made when missing.
+        base: the model as it was before training, where the bundle's base has no name.
+        private: whether a new repository is to be private.
+        token: if not the one that you have logged in with.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        repository: str,
+        *,
+        base: Model | None = None,
+        private: bool = False,
+        token: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.folder, self.repository, self.base = Path(folder), repository, base
+        self.private, self.token = private, token
+        self.address: str | None = None
+        """Where the bundle is, once it was sent."""
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Send the bundle."""
+        self.address = bundle_hub.push(
+            self.folder, self.repository, private=self.private, token=self.token, base=self.base
+        )
+
+
+class RunCallback(keras.callbacks.Callback):
+    """Keeps a run's folder: `metrics.jsonl` with a row for each epoch and `log.txt`, as `lumora train` writes them.
+
+    A `BundleCallback(run.bundle, ...)` puts the bundle into its place beside them.
+
+    Args:
+        folder: a new or empty one.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        super().__init__()
+        self._folder = RunFolder(folder)
+        if self._folder.path.is_dir() and any(self._folder.path.iterdir()):
+            raise OutputError(f"{self._folder.path} holds something already; name a folder that is new or empty.")
+        self._began = time.monotonic()
+        self._step = 0
+
+    @property
+    def bundle(self) -> Path:
+        """Where the run's bundle lies."""
+        return self._folder.bundle
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Make the folder."""
+        self._folder.path.mkdir(parents=True, exist_ok=True)
+        self._began = time.monotonic()
+        self._told(f"{self.model.name} on {keras.backend.backend()}, {self.params.get('epochs')} epochs")
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Count a step."""
+        self._step += 1
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add a row and a line."""
+        given = logs or {}
+        # Scores are called as in other runs; the loss on the pictures held back keeps its own name.
+        numbers = {
+            name if (plain := name.removeprefix("val_")) in given else plain: float(value)
+            for name, value in given.items()
+        }
+        seconds = round(time.monotonic() - self._began, 3)
+        row = {"epoch": epoch + 1, "step": self._step, **numbers, "seconds": seconds}
+        metrics_file.append(self._folder.metrics, row)
+        self._told(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
+
+    def _told(self, text: str) -> None:
+        with self._folder.log.open("a", encoding="utf-8") as log:
+            log.write(text + "\n")

@@ -1,0 +1,63 @@
+"""A Keras model where a torch module is expected: pictures go in channels first, logits come out so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lumora.errors import MetricError
+from lumora.integrations.keras.library import Array, Model, keras
+
+
+class InTorch(nn.Module):
+    """What Lumora's tasks, metrics, proofs and predictors call in a model's place. It computes on Keras's backend.
+
+    Args:
+        model: the Keras model. It must give logits, not probabilities.
+    """
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        # In a tuple: with torch as Keras's backend the model is a module, too, and its weights would become ours.
+        self._kept = (model,)
+
+    @property
+    def keras_model(self) -> Model:
+        """The model inside."""
+        return self._kept[0]
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Logits (N, K) or (N, K, h, w) of pictures (N, 3, H, W), on the CPU."""
+        pixels = pixel_values.detach().cpu().permute(0, 2, 3, 1).contiguous().numpy()
+        return logits_from(self.keras_model, pixels)
+
+
+def logits_from(model: Model, pixels: Array) -> Tensor:
+    """The logits of a model for pictures (N, H, W, 3), as a task wants them: (N, K) or (N, K, h, w), on the CPU."""
+    given = model.predict_on_batch(_as_wanted(np.asarray(pixels)))
+    logits = torch.from_numpy(np.array(_logits_in(given), dtype=np.float32))
+    return logits if logits.dim() != 4 or _channels_first() else logits.permute(0, 3, 1, 2)
+
+
+def _as_wanted(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)) if _channels_first() else pixels
+
+
+def _channels_first() -> bool:
+    return keras.config.image_data_format() == "channels_first"
+
+
+def _logits_in(given: Any) -> Any:
+    """The logits among what a model returned."""
+    if isinstance(given, dict):
+        named = {key: value for key, value in given.items() if key == "logits"} or given
+        if len(named) != 1:
+            raise MetricError(
+                f"The model returned {', '.join(map(repr, given))}, and none of them is called 'logits'. Call the "
+                "logits so, or return them alone."
+            )
+        return next(iter(named.values()))
+    return given[0] if isinstance(given, list | tuple) else given

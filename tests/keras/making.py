@@ -1,0 +1,62 @@
+"""Small Keras models with every kind of layer, and what is computed about them without Lumora."""
+
+import numpy as np
+import pytest
+
+from lumora.integrations.keras.library import keras, keras_hub
+
+not_on_jax = pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX compiles it for minutes")
+once = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="starts a process; TensorFlow's suffices")
+
+
+def picture_model(classes=4):
+    """Convolutions, a batch norm, dense layers; everything has a name."""
+    keras.utils.set_random_seed(1)
+    return keras.Sequential(
+        [
+            keras.Input((12, 12, 3)),
+            keras.layers.Conv2D(6, 3, strides=2, activation="relu", padding="same", name="first"),
+            keras.layers.BatchNormalization(name="norm"),
+            keras.layers.Conv2D(8, 3, dilation_rate=2, name="second"),
+            keras.layers.GlobalAveragePooling2D(name="mean"),
+            keras.layers.Dense(10, activation="gelu", name="hidden"),
+            keras.layers.Dense(classes, name="score"),
+        ]
+    )
+
+
+def vit(classes=5, dropout=0.0):
+    """KerasHub's ViT, as small as the transformers one in `tests/tiny_models.py`."""
+    keras.utils.set_random_seed(2)
+    models = keras_hub().models
+    backbone = models.ViTBackbone(
+        image_shape=(32, 32, 3),
+        patch_size=8,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=16,
+        mlp_dim=24,
+        dropout_rate=dropout,
+    )
+    return models.ViTImageClassifier(backbone, num_classes=classes)
+
+
+def pixels(count=3, side=12, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, side, side, 3)).astype("float32")
+
+
+def fill(model, seed=3, scale=0.3):
+    """Give every trained variable numbers of its own, as if it had been trained."""
+    random = np.random.default_rng(seed)
+    for variable in model.trainable_variables:
+        variable.assign(random.normal(0, scale, variable.shape).astype("float32"))
+
+
+def output(model, given):
+    # Building a function of it first takes longer, but on JAX each operation would be built.
+    on_jax = keras.backend.backend() == "jax"
+    return value(model.predict_on_batch(given) if on_jax else model(given, training=False))
+
+
+def value(tensor):
+    return np.array(keras.ops.convert_to_numpy(tensor))

@@ -1,0 +1,304 @@
+"""Adapters in Keras models: what they compute, what is trained, what is refused."""
+
+import keras
+import numpy as np
+import pytest
+from tests.keras.making import fill, output, picture_model, pixels, value, vit
+
+from lumora import LoraConfig
+from lumora.errors import AdapterError, NoMatchingPeftModuleError, TargetError
+from lumora.integrations.keras import (
+    apply_lora,
+    count_parameters,
+    layers_of,
+    merge_lora,
+    print_trainable_parameters,
+    remove_lora,
+)
+
+RANDOM = np.random.default_rng(7)
+
+
+def numbers(*shape):
+    return RANDOM.normal(size=shape).astype("float32")
+
+
+LAYERS = {
+    "dense": (lambda: keras.layers.Dense(5, activation="relu", name="x"), (3, 4)),
+    "dense, no bias": (lambda: keras.layers.Dense(5, use_bias=False, name="x"), (3, 2, 4)),
+    "einsum to heads": (
+        lambda: keras.layers.EinsumDense("abc,cde->abde", (None, 2, 3), bias_axes="de", name="x"),
+        (2, 3, 4),
+    ),
+    "einsum from heads": (
+        lambda: keras.layers.EinsumDense("abcd,cde->abe", (None, 6), bias_axes="e", name="x"),
+        (2, 3, 2, 4),
+    ),
+    "einsum with dots": (lambda: keras.layers.EinsumDense("...x,xy->...y", 5, activation="tanh", name="x"), (2, 3, 4)),
+    "einsum, turned": (lambda: keras.layers.EinsumDense("abc,dc->abd", (None, 5), name="x"), (2, 3, 4)),
+    "embedding": (lambda: keras.layers.Embedding(7, 5, name="x"), None),
+    "conv1d, causal": (lambda: keras.layers.Conv1D(5, 3, padding="causal", name="x"), (2, 8, 3)),
+    "conv2d, strided": (
+        lambda: keras.layers.Conv2D(5, 3, strides=2, padding="same", activation="relu", name="x"),
+        (2, 9, 9, 3),
+    ),
+    "conv2d, dilated": (lambda: keras.layers.Conv2D(5, 3, dilation_rate=2, name="x"), (2, 9, 9, 3)),
+    "conv3d": (lambda: keras.layers.Conv3D(4, 2, use_bias=False, name="x"), (1, 4, 4, 4, 2)),
+}
+
+
+def layer_and_inputs(name):
+    make, shape = LAYERS[name]
+    inputs = RANDOM.integers(0, 7, (2, 3)) if shape is None else numbers(*shape)
+    layer = make()
+    given = keras.Input(inputs.shape[1:], dtype="int32" if shape is None else "float32")
+    model = keras.Model(given, layer(given))
+    for variable in model.weights:
+        variable.assign(numbers(*variable.shape))
+    return model, layer, inputs
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_adapted_layer__computes_with_the_updated_kernel(name):
+    model, layer, inputs = layer_and_inputs(name)
+    plain, plain_layer, _ = layer_and_inputs(name)
+    plain.set_weights(model.get_weights())
+    before = output(model, inputs)
+    apply_lora(model, LoraConfig(r=2, lora_alpha=3, target_modules=["x"]))
+    np.testing.assert_allclose(output(model, inputs), before, atol=1e-5)
+    fill(model)
+    weight = plain_layer.embeddings if name == "embedding" else plain_layer.kernel
+    a, b = value(layer.lora.a), value(layer.lora.b)
+    update = 1.5 * np.tensordot(a, b, axes=(-1, 0))
+    if name == "einsum, turned":
+        update = update.T
+    weight.assign(value(weight) + update)
+    np.testing.assert_allclose(output(model, inputs), output(plain, inputs), rtol=1e-4, atol=1e-4)
+    merge_lora(model)
+    np.testing.assert_allclose(output(model, inputs), output(plain, inputs), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["dense", "einsum to heads", "conv2d, strided", "embedding"])
+def test_dropout__acts_in_training_only_and_on_the_update_only(name):
+    model, _, inputs = layer_and_inputs(name)
+    before = value(model(inputs, training=True))
+    apply_lora(model, LoraConfig(r=2, lora_dropout=0.5, target_modules=["x"]))
+    np.testing.assert_allclose(value(model(inputs, training=True)), before, atol=1e-5)  # the update is 0 still
+    fill(model, scale=2.0)
+    calm = [value(model(inputs, training=False)) for _ in range(2)]
+    wild = [value(model(inputs, training=True)) for _ in range(2)]
+    np.testing.assert_array_equal(calm[0], calm[1])
+    assert np.abs(wild[0] - wild[1]).max() > 0.01
+
+
+def test_trained__are_adapters_biases_and_saved_layers_only():
+    def trained(**options):
+        model = picture_model()
+        apply_lora(model, LoraConfig(r=2, target_modules=["first", "hidden"], **options))
+        return model, sorted(variable.path.split("/", 1)[-1] for variable in model.trainable_variables)
+
+    adapters = 2 * (3 * 3 * 3 + 6) + 2 * (8 + 10)
+    model, _ = trained()
+    assert count_parameters(model)[0] == adapters
+    model, _ = trained(bias="lora_only")
+    assert count_parameters(model)[0] == adapters + 6 + 10
+    model, _ = trained(modules_to_save=["score"])
+    assert count_parameters(model)[0] == adapters + 10 * 4 + 4
+    model, _ = trained(bias="all", batch_norm="saved")
+    assert count_parameters(model)[0] == adapters + 6 + 6 + 8 + 10 + 4
+    assert count_parameters(model)[1] == picture_model().count_params() - 2 * 6 + adapters  # statistics are none
+
+
+def test_ranks_and_scales__follow_patterns_and_rslora():
+    config = LoraConfig(
+        r=4,
+        lora_alpha=8,
+        use_rslora=True,
+        target_modules=["query", "value"],
+        rank_pattern={"value": 2},
+        alpha_pattern={r".*block_2\.mha\.query": 3},
+    )
+    layers = layers_of(apply_lora(vit(), config))
+    adapters = {path: layer.lora for path, layer in layers.items() if hasattr(layer, "lora")}
+    found = {path.split("transformer_")[1]: (one.r, one.scaling) for path, one in adapters.items()}
+    assert found == {
+        "block_1.mha.query": (4, 8 / 4**0.5),
+        "block_1.mha.value": (2, 8 / 2**0.5),
+        "block_2.mha.query": (4, 3 / 4**0.5),
+        "block_2.mha.value": (2, 8 / 2**0.5),
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"target_modules": ["query"]}, ["block_1.mha.query", "block_2.mha.query"]),
+        ({"target_modules": ["query"], "layers_to_transform": [2]}, ["block_2.mha.query"]),
+        (
+            {"target_modules": ["query", "value"], "exclude_modules": ["value"], "layers_to_transform": 1},
+            ["block_1.mha.query"],
+        ),
+        ({"target_modules": r".*block_2\.mlp\.dense_\d"}, ["block_2.mlp.dense_1", "block_2.mlp.dense_2"]),
+        ({"target_modules": None, "layers_to_transform": 1}, ["block_1.mha.query", "block_1.mha.value"]),
+        (
+            {"target_modules": "all-linear", "exclude_modules": r".*block_1.*"},
+            [
+                f"block_2.{n}"
+                for n in ("mha.attention_output", "mha.key", "mha.query", "mha.value", "mlp.dense_1", "mlp.dense_2")
+            ],
+        ),
+    ],
+)
+def test_targets__are_chosen_by_the_rules_of_the_torch_engine(config, expected):
+    model = apply_lora(vit(), LoraConfig(r=2, **config))
+    adapted = [path for path, layer in layers_of(model).items() if hasattr(layer, "lora")]
+    assert sorted(path.split("transformer_")[-1] for path in adapted) == expected
+
+
+def test_all_linear__leaves_out_the_head():
+    model = apply_lora(picture_model(), LoraConfig(r=2, target_modules="all-linear"))
+    assert [path for path, layer in layers_of(model).items() if hasattr(layer, "lora")] == ["hidden"]
+
+
+class Odd(keras.layers.Dense):
+    pass
+
+
+def grouped():
+    return keras.Sequential([keras.Input((8, 8, 4)), keras.layers.Conv2D(4, 3, groups=2, name="x")])
+
+
+def shared_axis():
+    return keras.Sequential([keras.Input((3, 4)), keras.layers.EinsumDense("abc,bcd->abd", (3, 5), name="x")])
+
+
+def native():
+    model = picture_model()
+    model.get_layer("hidden").enable_lora(2)
+    return model
+
+
+REFUSED = [
+    (picture_model, {"target_modules": ["hiden"]}, "nothing in the model matches 'hiden' (did you mean 'hidden'?)"),
+    (picture_model, {"target_modules": ["hidden", "hiden"]}, "nothing is called 'hiden'"),
+    (picture_model, {"target_modules": ["norm"]}, "BatchNormalization cannot be adapted"),
+    (picture_model, {"target_modules": ["hidden"], "modules_to_save": ["scores"]}, "did you mean 'score'"),
+    (
+        picture_model,
+        {"target_modules": ["hidden"], "modules_to_save": ["hidden"]},
+        "adapted or trained whole, not both",
+    ),
+    (picture_model, {"target_modules": ["hidden"], "use_dora": True}, "use_dora"),
+    (picture_model, {"target_modules": ["hidden"], "lora_bias": True}, "lora_bias"),
+    (picture_model, {"target_modules": ["hidden"], "init_lora_weights": "pissa"}, "'pissa'"),
+    (picture_model, {"target_modules": ["hidden"], "task_type": "SEQ_CLS"}, "modules_to_save instead"),
+    (picture_model, {"target_modules": ["hidden"], "bias": "all"}, "batch norms such as 'norm'"),
+    (picture_model, {"target_modules": None}, "Endings in this model: first (1)"),
+    (grouped, {"target_modules": ["x"]}, "2 groups"),
+    (shared_axis, {"target_modules": ["x"]}, "an axis that inputs and outputs share"),
+    (native, {"target_modules": ["hidden"]}, "enable_lora"),
+    (lambda: keras.Sequential([keras.Input((3,)), Odd(2, name="x")]), {"target_modules": ["x"]}, "subclass of Dense"),
+    (lambda: keras.Sequential([keras.layers.Dense(2, name="x")]), {"target_modules": ["x"]}, "no weights yet"),
+]
+
+
+@pytest.mark.parametrize(("make", "config", "words"), REFUSED)
+def test_apply_lora__refuses_with_reasons_and_changes_nothing(make, config, words):
+    model = make()
+    before = [(variable.path, variable.trainable) for variable in model.variables]
+    with pytest.raises(TargetError) as error:
+        apply_lora(model, LoraConfig(r=2, **config))
+    assert words in str(error.value).replace("a kernel axis", "an axis")
+    assert [(variable.path, variable.trainable) for variable in model.variables] == before
+
+
+def test_apply_lora__tells_everything_at_once():
+    with pytest.raises(NoMatchingPeftModuleError) as error:
+        apply_lora(picture_model(), LoraConfig(target_modules=["a"], modules_to_save=["b"], use_dora=True))
+    assert all(words in str(error.value) for words in ("'a'", "'b'", "use_dora"))
+
+
+def test_second_adapter__is_refused():
+    model = apply_lora(picture_model(), LoraConfig(r=2, target_modules=["hidden"]))
+    with pytest.raises(TargetError, match="adapters already"):
+        apply_lora(model, LoraConfig(r=2, target_modules=["first"]))
+
+
+def test_remove_lora__leaves_the_base():
+    model, given = picture_model(), pixels()
+    before, count = output(model, given), count_parameters(model)
+    apply_lora(model, LoraConfig(r=2, target_modules=["hidden", "first"]))
+    fill(model)
+    assert np.abs(output(model, given) - before).max() > 0.01
+    remove_lora(model)
+    np.testing.assert_array_equal(output(model, given), before)
+    assert count_parameters(model) == count
+    with pytest.raises(AdapterError, match="no adapters"):
+        merge_lora(model)
+
+
+def fitted(model, **options):
+    model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True), **options)
+    before = {variable.path: value(variable) for variable in model.variables}
+    model.fit(pixels(8, seed=1), np.arange(8) % 4, batch_size=4, epochs=2, verbose=0)
+    return {path for path, was in before.items() if not np.array_equal(was, value(by_path(model)[path]))}
+
+
+def by_path(model):
+    return {variable.path: variable for variable in model.variables}
+
+
+def test_fit__changes_what_is_trained_and_nothing_else():
+    model = apply_lora(picture_model(), LoraConfig(r=2, target_modules=["first"], modules_to_save=["score"]))
+    changed = fitted(model)
+    trained = {variable.path for variable in model.trainable_variables}
+    assert changed == trained
+
+
+@pytest.mark.parametrize(
+    ("options", "moves"), [({}, False), ({"batch_norm": "saved"}, True), ({"modules_to_save": ["norm"]}, True)]
+)
+def test_statistics_of_batch_norms__move_only_where_they_are_saved(options, moves):
+    model = apply_lora(picture_model(), LoraConfig(r=2, target_modules=["hidden"], **options))
+    changed = fitted(model)
+    assert any(path.endswith("norm/moving_mean") for path in changed) == moves
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "mixed_bfloat16"])
+def test_adapters_of_short_numbers__stay_long(precision):
+    layers = [keras.Input((6,)), keras.layers.Dense(4, name="x", dtype=precision)]
+    model = apply_lora(keras.Sequential(layers), LoraConfig(r=2, target_modules=["x"]))
+    assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
+    assert keras.backend.standardize_dtype(model(numbers(2, 6)).dtype) == "bfloat16"
+
+
+def test_report__is_that_of_the_torch_engine(capsys):
+    print_trainable_parameters(
+        apply_lora(vit(), LoraConfig(r=4, target_modules=["query", "value"], modules_to_save=["predictions"]))
+    )
+    adapters, head = 2 * 2 * 4 * (16 + 16), 16 * 5 + 5
+    total = vit().count_params() + adapters
+    trained = adapters + head
+    line = f"trainable params: {trained:,} || all params: {total:,} || trainable%: {100 * trained / total:.4f}\n"
+    assert capsys.readouterr().out == line
+
+
+class Held(keras.Model):
+    """Layers in a list, without names."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = [keras.layers.Dense(4) for _ in range(3)]
+
+    def call(self, inputs):
+        for block in self.blocks:
+            inputs = block(inputs)
+        return inputs
+
+
+def test_layers_without_names__are_called_as_their_model_holds_them():
+    model = Held()
+    model(numbers(1, 4))
+    assert list(layers_of(model)) == ["blocks.0", "blocks.1", "blocks.2"]
+    apply_lora(model, LoraConfig(r=2, target_modules=r"blocks\.\d", exclude_modules=["blocks.1"]))
+    assert [hasattr(block, "lora") for block in model.blocks] == [True, False, True]

@@ -1,0 +1,175 @@
+"""Adapters and bundles of Keras models, written, read in another model, and used by `lumora.load`."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.keras.making import fill, once, output, picture_model, pixels, value, vit
+
+import lumora
+from lumora import LoraConfig
+from lumora.data import Labels
+from lumora.errors import AdapterFileError, BundleError
+from lumora.integrations.keras import (
+    apply_lora,
+    describe,
+    load_adapter,
+    load_bundle,
+    save_adapter,
+    save_bundle,
+)
+from lumora.integrations.keras.files import tensors_of
+from lumora.models import Preprocessing
+from lumora.tasks import Classification, Segmentation
+
+TASK = Classification(Labels(("fox", "otter", "owl", "newt")))
+SEEN = Preprocessing(resize=(12, 12), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.2))
+CONFIG = LoraConfig(
+    r=2,
+    target_modules=["first", "second", "hidden"],
+    modules_to_save=["score"],
+    bias="lora_only",
+    rank_pattern={"second": 3},
+    batch_norm="saved",
+)
+
+
+def trained():
+    model = apply_lora(picture_model(), CONFIG)
+    fill(model)
+    model.get_layer("norm").moving_mean.assign(np.arange(6) / 10)
+    return model
+
+
+def test_adapter__gives_the_same_outputs_after_it_was_read(tmp_path):
+    model, given = trained(), pixels()
+    save_adapter(model, tmp_path)
+    again = load_adapter(picture_model(), tmp_path)
+    np.testing.assert_allclose(output(again, given), output(model, given), atol=1e-6)
+    assert again.trainable_variables == []
+    assert len(load_adapter(picture_model(), tmp_path, is_trainable=True).trainable_variables) > 0
+
+
+def test_adapter__lies_as_in_torch(tmp_path):
+    """A is (r, inputs), B is (outputs, r): what PEFT's readers expect."""
+    model = trained()
+    shapes = {key.removeprefix("base_model.model."): tuple(t.shape) for key, t in tensors_of(model).items()}
+    assert shapes["first.lora_A.weight"] == (2, 3, 3, 3)
+    assert shapes["first.lora_B.weight"] == (6, 2, 1, 1)
+    assert shapes["second.lora_A.weight"] == (3, 6, 3, 3)
+    assert shapes["hidden.lora_A.weight"] == (2, 8)
+    assert shapes["hidden.lora_B.weight"] == (10, 2)
+    assert {"score.kernel", "score.bias", "hidden.bias", "norm.moving_mean"} <= set(shapes)
+
+
+def test_adapter_for_another_model__is_refused_and_leaves_it_alone(tmp_path):
+    save_adapter(trained(), tmp_path)
+    other, given = picture_model(classes=7), pixels()
+    before = output(other, given)
+    with pytest.raises(AdapterFileError, match=r"score\.kernel: \(10, 4\) instead of \(10, 7\)"):
+        load_adapter(other, tmp_path)
+    np.testing.assert_array_equal(output(other, given), before)
+
+
+def about(model, base=None):
+    return describe(model, TASK, SEEN, (12, 12), base=base, metrics={"accuracy": 0.5})
+
+
+def expected_logits(model, picture):
+    pixels = (picture.astype("float32") / 255 - np.array(SEEN.mean)) / np.array(SEEN.std)
+    return value(model(pixels[None].astype("float32")))[0]
+
+
+def test_bundle__predicts_with_lumora_load(tmp_path):
+    model = trained()
+    save_bundle(tmp_path / "bundle", model, about(model))
+    picture = np.random.default_rng(1).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    prediction = lumora.load(tmp_path / "bundle", base=picture_model()).predict(picture)
+    logits = expected_logits(model, picture)
+    likely = np.exp(logits - logits.max())
+    np.testing.assert_allclose(prediction.probabilities.numpy(), likely / likely.sum(), atol=1e-4)
+    assert prediction.chosen == (int(logits.argmax()),)
+
+
+@once
+def test_bundle__on_a_file_is_verified_and_loaded_by_its_name(tmp_path):
+    base = picture_model()
+    base.save(tmp_path / "base.keras")
+    model = trained()
+    save_bundle(tmp_path / "bundle", model, about(model, f"keras:{tmp_path / 'base.keras'}"))
+    again = load_bundle(tmp_path / "bundle")
+    np.testing.assert_allclose(output(again, pixels()), output(model, pixels()), atol=1e-5)
+    assert json.loads((tmp_path / "bundle/lumora.json").read_text())["base"]["library"] == "keras"
+
+
+def test_bundle__of_a_fully_trained_model_holds_all_weights(tmp_path):
+    model = picture_model()
+    fill(model)
+    save_bundle(tmp_path / "bundle", model, about(model))
+    again = load_bundle(tmp_path / "bundle", base=picture_model())
+    np.testing.assert_allclose(output(again, pixels()), output(model, pixels()), atol=1e-6)
+
+
+def test_bundle__of_kerashubs_vit(tmp_path):
+    model = apply_lora(
+        vit(classes=4), LoraConfig(r=2, target_modules=["query", "value"], modules_to_save=["predictions"])
+    )
+    fill(model)
+    save_bundle(tmp_path / "bundle", model, describe(model, TASK, SEEN, (32, 32)))
+    again = load_bundle(tmp_path / "bundle", base=vit(classes=4))
+    np.testing.assert_allclose(output(again, pixels(side=32)), output(model, pixels(side=32)), atol=1e-6)
+
+
+def test_bundle_on_another_base__is_refused(tmp_path):
+    model = trained()
+    save_bundle(tmp_path / "bundle", model, about(model))
+    other = picture_model()
+    other.get_layer("hidden").kernel.assign(np.zeros((8, 10)))
+    with pytest.raises(BundleError, match="its weights are others"):
+        load_bundle(tmp_path / "bundle", base=other)
+    with pytest.raises(BundleError, match="give it again: base=model"):
+        load_bundle(tmp_path / "bundle")
+    with pytest.raises(BundleError, match="base is a Linear"):
+        lumora.load(tmp_path / "bundle", base=torch.nn.Linear(2, 2))
+
+
+def test_damaged_bundle__is_refused(tmp_path):
+    model = trained()
+    save_bundle(tmp_path / "bundle", model, about(model))
+    path = tmp_path / "bundle/adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(BundleError, match="not as it was written"):
+        load_bundle(tmp_path / "bundle", base=picture_model())
+
+
+def places():
+    keras.utils.set_random_seed(5)
+    layers = [keras.Input((12, 16, 3)), keras.layers.Conv2D(4, 3, strides=4, padding="same", name="places")]
+    return keras.Sequential(layers)
+
+
+def test_segmentation__draws_with_the_palette(tmp_path):
+    model = apply_lora(places(), LoraConfig(r=2, target_modules=["places"]))
+    fill(model)
+    task = Segmentation(Labels(("sky", "sea", "land", "wood"), ((0, 0, 9), (0, 9, 0), (9, 0, 0), (9, 9, 9))))
+    save_bundle(tmp_path, model, describe(model, task, Preprocessing(resize=(12, 16)), (12, 16)))
+    predictor = lumora.load(tmp_path, base=places())
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    prediction = predictor.predict(picture)
+    assert prediction.mask.shape == (30, 40)
+    assert predictor.labels.palette() == task.labels.colours
+    alone = predictor.draw(picture, type(prediction)(torch.zeros(30, 40, dtype=torch.uint8)))
+    assert not torch.equal(predictor.draw(picture, prediction)[:, :30, :40], alone[:, :30, :40])
+
+
+@once
+def test_tensorflow_before_torch__is_told_plainly():
+    code = "import tensorflow\nimport lumora.integrations.keras.library\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert "import triton" in done.stderr.splitlines()[-1]

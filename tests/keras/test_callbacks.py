@@ -1,0 +1,86 @@
+"""What happens beside `fit`: bundles of the best epochs, the Hub, a run's folder."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from tests.hub_server import TOKEN, Client, serving
+from tests.keras.making import once, output, picture_model, pixels
+
+from lumora import LoraConfig
+from lumora.bundle import read_about
+from lumora.data import Labels
+from lumora.errors import BundleError, OutputError
+from lumora.integrations.keras import (
+    BundleCallback,
+    MetricCallback,
+    PushCallback,
+    RunCallback,
+    apply_lora,
+    describe,
+    load_bundle,
+)
+from lumora.models import Preprocessing
+from lumora.tasks import Classification
+
+TASK = Classification(Labels(("fox", "otter", "owl", "newt")))
+DATA = [(pixels(8, seed=1), np.arange(8, dtype="int32") % 4)]
+
+
+def about(model, scores):
+    return describe(model, TASK, Preprocessing(resize=(12, 12)), (12, 12), metrics=scores)
+
+
+def fitted(callbacks, epochs=3):
+    model = apply_lora(picture_model(), LoraConfig(r=2, target_modules=["hidden"], modules_to_save=["score"]))
+    model.compile(keras.optimizers.Adam(0.05), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model, model.fit(*DATA[0], epochs=epochs, verbose=0, callbacks=callbacks).history
+
+
+def test_bundle_callback__keeps_the_best_epoch(tmp_path):
+    written = BundleCallback(tmp_path / "bundle", about, monitor="val_accuracy")
+    _, history = fitted([MetricCallback(TASK, DATA), written])
+    assert written.best == max(history["val_accuracy"])
+    assert read_about(tmp_path / "bundle").metrics["val_accuracy"] == pytest.approx(written.best)
+
+
+def test_bundle_callback__can_follow_a_loss_or_nothing(tmp_path):
+    lowest = BundleCallback(tmp_path / "a", about, monitor="loss", lowest=True)
+    every = BundleCallback(tmp_path / "b", about, monitor=None)
+    model, history = fitted([lowest, every])
+    assert lowest.best == min(history["loss"])
+    again = load_bundle(tmp_path / "b", base=picture_model())
+    np.testing.assert_allclose(output(again, DATA[0][0]), output(model, DATA[0][0]), atol=1e-5)
+
+
+def test_bundle_callback__without_its_score_says_which_there_are(tmp_path):
+    with pytest.raises(BundleError, match=r"no 'val_mean_iou' in the logs of fit, only 'loss'"):
+        fitted([BundleCallback(tmp_path / "bundle", about)])
+
+
+def test_run_callback__writes_rows_and_a_log(tmp_path):
+    run = RunCallback(tmp_path / "run")
+    _, history = fitted([MetricCallback(TASK, DATA), run])
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 1), (2, 2), (3, 3)]
+    assert [row["accuracy"] for row in rows] == pytest.approx(history["val_accuracy"])
+    assert len((tmp_path / "run/log.txt").read_text().splitlines()) == 4
+    with pytest.raises(OutputError, match="holds something already"):
+        RunCallback(tmp_path / "run")
+
+
+def train_and_push(folder, repository):
+    push = PushCallback(folder, repository, base=picture_model(), token=TOKEN)
+    fitted([BundleCallback(folder, about, monitor=None), push], epochs=1)
+    return push.address
+
+
+@once
+def test_push_callback__sends_the_bundle_and_checks_what_arrived(tmp_path):
+    with serving() as hub:
+        address = Client(hub.url, tmp_path / "home").run(train_and_push, tmp_path / "bundle", "user/foxes", seconds=300)
+        sent = hub.repositories["user/foxes"].files()
+    assert "user/foxes" in address
+    assert sent["lumora.json"] == (tmp_path / "bundle/lumora.json").read_bytes()
+    assert sent["adapter_model.safetensors"] == (tmp_path / "bundle/adapter_model.safetensors").read_bytes()

@@ -1,0 +1,233 @@
+"""Models and adapters that go from Keras to torch and back, compared by what the two frameworks compute."""
+
+import keras
+import numpy as np
+import pytest
+import torch
+import transformers
+from tests.keras.making import fill, not_on_jax, once, output, pixels, vit
+from tests.tiny_models import VIT
+
+from lumora import LoraConfig, PeftModel, get_peft_model
+from lumora.bundle import BaseReference, written_and_verified
+from lumora.bundle import load as load_torch
+from lumora.data import Labels
+from lumora.errors import AdapterError, LumoraError, LumoraWarning
+from lumora.integrations.keras import (
+    apply_lora,
+    count_parameters,
+    describe,
+    from_torch,
+    load_adapter,
+    save_adapter,
+    to_torch,
+)
+from lumora.integrations.keras.library import keras_hub
+from lumora.models import Preprocessing, load_base
+from lumora.tasks import Classification
+
+CLOSE = {"rtol": 0, "atol": 1e-4}
+
+
+def torch_vit(classes=5):
+    torch.manual_seed(0)
+    model = transformers.ViTForImageClassification(transformers.ViTConfig(**VIT, num_labels=classes))
+    for parameter in model.parameters():  # biases and norms, too
+        parameter.data.normal_(0, 0.2)
+    return model.eval()
+
+
+def torch_segformer(activation="gelu_pytorch_tanh"):
+    torch.manual_seed(0)
+    config = transformers.SegformerConfig(
+        depths=[1, 2, 1, 1],
+        hidden_sizes=[8, 12, 16, 24],
+        num_attention_heads=[1, 2, 2, 4],
+        sr_ratios=[4, 2, 1, 1],
+        decoder_hidden_size=16,
+        hidden_act=activation,
+        num_labels=5,
+    )
+    model = transformers.SegformerForSemanticSegmentation(config)
+    for parameter in model.parameters():
+        parameter.data.normal_(0, 0.2)
+    model.decode_head.batch_norm.running_mean.normal_()
+    return model.eval()
+
+
+def segformer():
+    keras.utils.set_random_seed(4)
+    models = keras_hub().models
+    encoder = models.MiTBackbone(
+        layerwise_depths=[1, 2, 1, 1],
+        num_layers=4,
+        layerwise_num_heads=[1, 2, 2, 4],
+        layerwise_sr_ratios=[4, 2, 1, 1],
+        max_drop_path_rate=0.1,
+        layerwise_patch_sizes=[7, 3, 3, 3],
+        layerwise_strides=[4, 2, 2, 2],
+        image_shape=(64, 64, 3),
+        hidden_dims=[8, 12, 16, 24],
+    )
+    backbone = models.SegFormerBackbone(image_encoder=encoder, projection_filters=16)
+    model = models.SegFormerImageSegmenter(backbone=backbone, num_classes=5)
+    fill(model, scale=0.2)
+    return model
+
+
+def of_torch(model, given):
+    """What a transformers model gives, as Keras's model of the same structure would."""
+    with torch.no_grad():
+        logits = model(torch.from_numpy(given).permute(0, 3, 1, 2)).logits
+    if logits.dim() == 2:
+        return logits.numpy()
+    enlarged = torch.nn.functional.interpolate(logits, size=given.shape[1:3], mode="bilinear", align_corners=False)
+    return enlarged.permute(0, 2, 3, 1).numpy()
+
+
+KERAS = {
+    "vit": (vit, 32, ["query", "value"], "predictions"),
+    "segformer": (segformer, 64, ["q", "v"], "output_segmentation_head"),
+}
+TORCH = {
+    "vit": (torch_vit, 32, ["q_proj", "v_proj"], "classifier"),
+    "segformer": (torch_segformer, 64, ["q_proj", "v_proj"], "decode_head"),
+}
+
+
+@pytest.mark.parametrize("name", ["vit", pytest.param("segformer", marks=not_on_jax)])
+def test_model__computes_the_same_in_torch(name):
+    make, side, _, _ = KERAS[name]
+    model, given = make(), pixels(side=side)
+    fill(model, scale=0.2)
+    np.testing.assert_allclose(of_torch(to_torch(model), given), output(model, given), **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["vit", pytest.param("segformer", marks=not_on_jax)])
+def test_model__computes_the_same_in_keras(name):
+    make, side, _, _ = TORCH[name]
+    model, given = make(), pixels(side=side)
+    np.testing.assert_allclose(output(from_torch(model, side=side), given), of_torch(model, given), **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vit", {}),
+        ("vit", {"bias": "lora_only"}),
+        ("vit", {"bias": "all"}),
+        ("vit", {"use_rslora": True, "rank_pattern": {"query": 2}}),
+        pytest.param("segformer", {"bias": "all", "batch_norm": "saved"}, marks=not_on_jax),
+    ],
+)
+def test_adapter__computes_the_same_in_torch(name, options):
+    make, side, targets, head = KERAS[name]
+    model, given = make(), pixels(side=side)
+    apply_lora(model, LoraConfig(r=3, lora_alpha=5, target_modules=targets, modules_to_save=[head], **options))
+    fill(model)
+    other = to_torch(model)
+    assert isinstance(other, PeftModel)
+    np.testing.assert_allclose(of_torch(other, given), output(model, given), **CLOSE)
+    np.testing.assert_allclose(output(from_torch(other, side=side), given), output(model, given), **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vit", {}),
+        ("vit", {"bias": "lora_only"}),
+        ("vit", {"use_rslora": True, "alpha_pattern": {"v_proj": 2}}),
+        pytest.param("segformer", {}, marks=not_on_jax),
+    ],
+)
+def test_adapter__computes_the_same_in_keras(name, options):
+    make, side, targets, head = TORCH[name]
+    model, given = make(), pixels(side=side)
+    model = get_peft_model(
+        model, LoraConfig(r=3, lora_alpha=5, target_modules=targets, modules_to_save=[head], **options)
+    )
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data.normal_(0, 0.2)
+    made = from_torch(model.eval(), side=side, is_trainable=True)
+    np.testing.assert_allclose(output(made, given), of_torch(model, given), **CLOSE)
+    assert count_parameters(made)[0] == model.get_nb_trainable_parameters()[0]
+
+
+TASK = Classification(Labels(("a", "b", "c", "d", "e")))
+SEEN = Preprocessing(resize=(32, 32))
+
+
+@once
+def test_bundle_from_keras__predicts_the_same_in_torch(tmp_path):
+    base = torch_vit()
+    base.save_pretrained(tmp_path / "base")
+    model = from_torch(base)
+    apply_lora(model, LoraConfig(r=3, target_modules=["query", "value"], modules_to_save=["predictions"]))
+    fill(model)
+    known = load_base(str(tmp_path / "base"), task="classification", labels=TASK.labels.names)
+    about = describe(model, TASK, SEEN, (32, 32))
+    about = type(about)(**{**vars(about), "base": BaseReference.of(known)})
+    written_and_verified(tmp_path / "bundle", to_torch(model), about)
+    loaded = load_torch(tmp_path / "bundle").model
+    np.testing.assert_allclose(of_torch(loaded, pixels(side=32)), output(model, pixels(side=32)), **CLOSE)
+
+
+@once
+def test_bundle_from_torch__predicts_the_same_in_keras(tmp_path):
+    torch_vit().save_pretrained(tmp_path / "base")
+    known = load_base(str(tmp_path / "base"), task="classification", labels=TASK.labels.names)
+    model = get_peft_model(known.module, LoraConfig(r=3, target_modules=["q_proj"], modules_to_save=["classifier"]))
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data.normal_(0, 0.2)
+    about = describe(vit(), TASK, SEEN, (32, 32))
+    about = type(about)(**{**vars(about), "base": BaseReference.of(known), "method": "lora"})
+    written_and_verified(tmp_path / "bundle", model, about)
+    made = from_torch(load_torch(tmp_path / "bundle").model)
+    np.testing.assert_allclose(output(made, pixels(side=32)), of_torch(model.eval(), pixels(side=32)), **CLOSE)
+
+
+@not_on_jax
+def test_adapter_of_a_carried_model__is_read_by_another_one(tmp_path):
+    """Paths do not depend on what was built before."""
+    model = apply_lora(segformer(), LoraConfig(r=2, target_modules=["q"], modules_to_save=["linear_fuse"]))
+    fill(model)
+    save_adapter(model, tmp_path)
+    segformer()
+    again = load_adapter(segformer(), tmp_path)
+    np.testing.assert_allclose(output(again, pixels(side=64)), output(model, pixels(side=64)), atol=1e-6)
+
+
+@once
+def test_exact_gelu__is_warned_about():
+    with pytest.warns(LumoraWarning, match="tanh approximation"):
+        from_torch(torch_segformer("gelu"), side=64)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: to_torch(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])), "structure of Sequential"),
+        (lambda: from_torch(torch.nn.Linear(2, 2)), "structure of Linear"),
+        (
+            lambda: from_torch(
+                transformers.ViTForImageClassification(transformers.ViTConfig(**VIT, hidden_act="relu"))
+            ),
+            "hidden_act='relu'",
+        ),
+        (
+            lambda: from_torch(transformers.ViTForImageClassification(transformers.ViTConfig(**VIT, qkv_bias=False))),
+            "qkv_bias=False",
+        ),
+    ],
+)
+def test_models_without_counterpart__are_refused(make, words):
+    with pytest.raises(LumoraError, match=words):
+        make()
+
+
+def test_adapter_of_what_torch_has_no_module_for__is_refused():
+    model = apply_lora(vit(), LoraConfig(r=2, target_modules=["position_embedding"]))
+    with pytest.raises(AdapterError, match="no counterpart"):
+        to_torch(model)

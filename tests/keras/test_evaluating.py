@@ -1,0 +1,79 @@
+"""Metrics of Keras models: the numbers that the torch path gives for the same predictions."""
+
+import keras
+import numpy as np
+import pytest
+import torch
+from tests.keras.making import picture_model, pixels, value
+
+from lumora.data import Labels
+from lumora.errors import MetricError
+from lumora.integrations.keras import MetricCallback, evaluate
+from lumora.tasks import Classification, Segmentation
+
+NAMES = ("sky", "sea", "land", "wood")
+CLASSES = Classification(Labels(NAMES))
+PLACES = Segmentation(Labels(NAMES))
+
+
+def segmenter():
+    keras.utils.set_random_seed(5)
+    layers = [keras.Input((12, 16, 3)), keras.layers.Conv2D(4, 3, strides=4, padding="same", name="places")]
+    return keras.Sequential(layers)
+
+
+def batches(task, count=4):
+    random = np.random.default_rng(9)
+    for _ in range(count):
+        given = random.normal(size=(3, 12, 12 if task is CLASSES else 16, 3)).astype("float32")
+        shape = (3,) if task is CLASSES else (3, 12, 16)
+        labels = random.integers(0, 4, shape).astype("int32")
+        if task is PLACES:
+            labels[:, :3] = 255
+        yield given, labels
+
+
+@pytest.mark.parametrize(("task", "make"), [(CLASSES, picture_model), (PLACES, segmenter)], ids=["classes", "places"])
+def test_evaluate__gives_the_scores_of_the_torch_path(task, make):
+    model, metrics, data = make(), task.new_metrics(), list(batches(task))
+    for given, labels in data:
+        logits = torch.from_numpy(value(model(given)))
+        metrics.update(logits if task is CLASSES else logits.permute(0, 3, 1, 2), torch.from_numpy(labels))
+    expected = metrics.scores()
+    assert dict(evaluate(model, task, data)) == pytest.approx(dict(expected), abs=1e-6)
+
+
+def test_mean_iou__is_that_of_the_definition():
+    model, data = segmenter(), list(batches(PLACES))
+    said = [
+        value(keras.ops.image.resize(model(given), (12, 16), interpolation="bilinear")).argmax(-1) for given, _ in data
+    ]
+    said, meant = np.concatenate(said), np.concatenate([labels for _, labels in data])
+    counting = meant != 255
+    ious = [
+        ((said == k) & (meant == k) & counting).sum() / (((said == k) | (meant == k)) & counting).sum()
+        for k in range(4)
+    ]
+    assert evaluate(model, PLACES, data)["mean_iou"] == pytest.approx(np.mean(ious), abs=2e-3)
+
+
+def test_metric_callback__puts_scores_into_the_logs_that_later_callbacks_see():
+    data = list(batches(CLASSES, 2))
+    model = picture_model()
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    seen = []
+    callbacks = [
+        MetricCallback(CLASSES, data, every=2),
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(logs.get("val_accuracy"))),
+    ]
+    history = model.fit(pixels(8), np.arange(8) % 4, epochs=4, verbose=0, callbacks=callbacks)
+    assert [score is None for score in seen] == [True, False, True, False]
+    assert history.history["val_accuracy"] == [seen[1], seen[3]]
+    assert callbacks[0].scores["accuracy"] == evaluate(model, CLASSES, data)["accuracy"]
+
+
+def test_batches_of_another_form__are_refused():
+    with pytest.raises(MetricError, match="should be \\(pictures, labels\\)"):
+        evaluate(picture_model(), CLASSES, [pixels()])
+    with pytest.raises(MetricError, match="at least 1"):
+        MetricCallback(CLASSES, [], every=0)
