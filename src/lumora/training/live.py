@@ -16,6 +16,7 @@ from lumora.data.durable import write_file
 from lumora.data.sample import Sample
 from lumora.errors import OutputError
 from lumora.training.events import EpochDone, Listener
+from lumora.training.report.examining import spread
 from lumora.training.setup import Prepared
 
 _HEIGHT = 256
@@ -47,8 +48,8 @@ class LiveSamples(Listener):
 def thumbnail(prepared: Prepared) -> Tensor | None:
     """A few pictures from all over the validation, side by side; None where there are none."""
     samples = _for_validation(prepared)
-    shown = samples[:: -(-len(samples) // _ON_CARD) or 1]
-    return torch.cat([_drawn(prepared, sample, _CARD_HEIGHT) for sample in shown], dim=2) if shown else None
+    drawn = [_drawn(prepared, samples[place], _CARD_HEIGHT) for place in spread(len(samples), _ON_CARD)]
+    return torch.cat(drawn, dim=2) if drawn else None
 
 
 def _for_validation(prepared: Prepared) -> Sequence[Sample]:

@@ -97,7 +97,7 @@ class Stepper:
             loss, failed = 0.0, ""
             others = self._others(count, int(whole[-1]))
             try:
-                loss = self._gradients(batch, number, whole[:-1], others)
+                loss = self._gradients(batch, number, whole, others)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not is_about_memory(error):
                     raise
@@ -123,7 +123,10 @@ class Stepper:
         return _Others(self.processes, self.task.sums, self.device, count / of_all)
 
     def _gradients(self, batch: dict[str, Any], number: int, whole: Tensor, others: _Others | None) -> float:
-        """Gather the gradients of what this process's part adds to the loss of the whole batch; return that."""
+        """Gather the gradients of what this process's part adds to the loss of the whole batch; return that.
+
+        Of the whole batch are given the weights of its losses and, last, the number of pictures.
+        """
         self.optimizer.forget_gradients()
         torch.manual_seed(generator_for(self.seed, number, f"step {self.processes.rank}").initial_seed())
         total = 0.0
@@ -131,8 +134,9 @@ class Stepper:
             with self.in_precision():
                 outputs = self.model(part["pixel_values"])
                 losses = self.task.losses(outputs, part["labels"], others)
-                shares = (self._weights(part) / whole.clamp(min=_TINY)).to(losses)
-                loss = (losses * shares).sum()
+                if len(part["labels"]) < int(whole[-1]):
+                    losses = losses * (self._weights(part) / whole[:-1].clamp(min=_TINY)).to(losses)
+                loss = losses.sum()
                 del outputs
             self._scaler.scale(loss).backward()
             total += float(loss.detach())
