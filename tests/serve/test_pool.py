@@ -13,6 +13,7 @@ import lumora
 from lumora.lora import LoraConfig, get_peft_model
 from lumora.serve import Pool
 from lumora.serve.hosting import extracting
+from lumora.serve.hosting import pool as hosting_pool
 from lumora.serve.hosting.addition import Addition
 from lumora.serve.hosting.hosted import compute
 from lumora.serve.hosting.places import LinearPlace, Riders
@@ -268,7 +269,38 @@ def test_load__refuses_a_damaged_bundle_and_one_for_another_base(tmp_path):
     bundle(tmp_path / "bundle", *given)
     save_vit(tmp_path / "base", seed=77)
     with pytest.raises(lumora.errors.BundleError, match="fingerprint"):
+        Pool([f"it={tmp_path / 'bundle'}"], device="cpu").get("it")
+
+
+def test_fetch__tries_a_bundle_that_cannot_be_loaded_again_only_after_a_while(tmp_path, monkeypatch):
+    from tests.cli.bundles import damaged_file
+
+    given = base_folder("vit", tmp_path / "base")
+    bundle(tmp_path / "bundle", *given)
+    pool = Pool([f"it={tmp_path / 'bundle'}"], device="cpu")
+    damaged_file(tmp_path)
+    for mended in (False, True):  # nobody looks at the files a second time
+        with pytest.raises(lumora.errors.BundleError, match="not as it was written"):
+            pool.get("it")
+        if not mended:
+            bundle(tmp_path / "bundle", *given)
+    monkeypatch.setattr(hosting_pool, "_REST", 0.0)
+    assert pool.get("it").name == "it"
+
+
+def test_add__loads_what_could_not_be_loaded_at_once(tmp_path):
+    from tests.cli.bundles import damaged_file
+
+    given = base_folder("vit", tmp_path / "base")
+    bundle(tmp_path / "all/one", *given)
+    bundle(tmp_path / "bundle", *given)
+    pool = Pool([tmp_path / "all", f"it={tmp_path / 'bundle'}"], device="cpu")
+    damaged_file(tmp_path)
+    with pytest.raises(lumora.errors.BundleError):
         pool.get("it")
+    bundle(tmp_path / "bundle", *given)
+    pool.add("it", tmp_path / "bundle")
+    assert pool.get("it").name == "it"
 
 
 def test_load__keeps_the_weights_of_a_base_once_for_labels_and_for_masks(tmp_path):

@@ -70,9 +70,7 @@ class LinearPlace(Place):
         """The base's output, changed as each sample's bundle says; x is (B, …, in), or (B · k, …, in)."""
         riders = self.riders
         if riders.only is not None or not riders.additions:
-            update = riders.only.updates.get(self.path) if riders.only is not None else None
-            y = self.base_layer(x)
-            return y if update is None else _changed(y, update, self.own(x, update), _last)
+            return self._alike(x, riders.only.updates.get(self.path) if riders.only is not None else None)
         updates = [addition.updates.get(self.path) for addition in riders.additions]
         x = riders.by_sample(x)
         y: Tensor = self.base_layer(x)
@@ -86,11 +84,16 @@ class LinearPlace(Place):
             whole = _stretched(whole, updates, _last)
         return _shifted(whole, updates, _last).view(y.shape)
 
-    def own(self, x: Tensor, update: Update) -> Tensor | None:
-        """What the factors give, where all samples have the same."""
-        if update.a is None or update.b is None:
-            return None
-        return F.linear(F.linear(x, update.a), update.b)
+    def _alike(self, x: Tensor, update: Update | None) -> Tensor:
+        """The output for samples that all have the same update."""
+        y: Tensor = self.base_layer(x)
+        if update is None:
+            return y
+        if update.stretch is not None:
+            y = y * update.stretch
+        if update.a is not None and update.b is not None:
+            y = y + F.linear(F.linear(x, update.a), update.b)
+        return y if update.shift is None else y + update.shift
 
 
 class ConvPlace(Place):
@@ -102,9 +105,7 @@ class ConvPlace(Place):
         """The base's output, changed as each sample's bundle says; x is (B, C, H, W)."""
         riders = self.riders
         if riders.only is not None or not riders.additions:
-            update = riders.only.updates.get(self.path) if riders.only is not None else None
-            y = self.base_layer(x)
-            return y if update is None else _changed(y, update, self.own(x, update), _channels)
+            return self._alike(x, riders.only.updates.get(self.path) if riders.only is not None else None)
         updates = [addition.updates.get(self.path) for addition in riders.additions]
         if len(x) != len(updates):
             raise RoutingError(f"{self.path} sees {len(x)} entries in a batch of {len(updates)} samples.")
@@ -115,13 +116,23 @@ class ConvPlace(Place):
             whole = torch.baddbmm(whole, b, self._down(x, a))
         return _shifted(whole, updates, _middle).view(y.shape)
 
-    def own(self, x: Tensor, update: Update) -> Tensor | None:
-        """What the factors give, where all samples have the same."""
-        if update.a is None or update.b is None:
-            return None
+    def _alike(self, x: Tensor, update: Update | None) -> Tensor:
+        """The output for samples that all have the same update: of one convolution with the changed weight.
+
+        To change it costs little beside moving a second kernel over the maps.
+        """
         layer = self.base_layer
-        low = F.conv2d(x, update.a, None, layer.stride, layer.padding, layer.dilation)
-        return F.conv2d(low, update.b[:, :, None, None])
+        if update is None:
+            return layer(x)
+        weight, bias = layer.weight.flatten(1), layer.bias
+        if update.stretch is not None:
+            weight = weight * update.stretch[:, None]
+            bias = None if bias is None else bias * update.stretch
+        if update.a is not None and update.b is not None:
+            weight = torch.addmm(weight, update.b, update.a.flatten(1))
+        if update.shift is not None:
+            bias = update.shift if bias is None else bias + update.shift
+        return F.conv2d(x, weight.view_as(layer.weight), bias, layer.stride, layer.padding, layer.dilation)
 
     def _down(self, x: Tensor, a: Tensor) -> Tensor:
         """The first factors (B, r, C, h, w) on their samples: (B, r, places)."""
@@ -172,19 +183,6 @@ def _last(vector: Tensor) -> Tensor:
 
 def _middle(vector: Tensor) -> Tensor:
     return vector[..., None]
-
-
-def _channels(vector: Tensor) -> Tensor:
-    return vector[:, None, None]
-
-
-def _changed(y: Tensor, update: Update, part: Tensor | None, shaped: Shaped) -> Tensor:
-    """An output of samples that all have the same update."""
-    if update.stretch is not None:
-        y = y * shaped(update.stretch)
-    if part is not None:
-        y = y + part
-    return y if update.shift is None else y + shaped(update.shift)
 
 
 def _stretched(y: Tensor, updates: Sequence[Update | None], shaped: Shaped) -> Tensor:

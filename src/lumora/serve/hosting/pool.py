@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,8 @@ from lumora.serve.hosting.loading import Loader, Origin
 
 _AT_ONCE = 4
 """Bundles that are being loaded at the same time."""
+_REST = 10.0
+"""Seconds until a bundle that could not be loaded is tried again; whoever asks for it meanwhile hears the same."""
 
 
 class Pool:
@@ -59,6 +62,7 @@ class Pool:
         self._loader = Loader(self.device, base, allow_other_base)
         self._loaded: OrderedDict[str, Hosted] = OrderedDict()
         self._coming: dict[str, tuple[Origin, Future[Hosted]]] = {}
+        self._failed: dict[Origin, tuple[float, Exception]] = {}
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(_AT_ONCE, "lumora-loading")
 
@@ -109,6 +113,7 @@ class Pool:
         with self._lock:
             self._catalogue.add(name, origin)
             self._coming.pop(name, None)
+            self._failed.pop(origin, None)
             self._keep(hosted)
         return hosted
 
@@ -164,7 +169,7 @@ class Pool:
 
     def _load(self, name: str, origin: Origin) -> Hosted:
         try:
-            hosted = self._loader.load(name, origin)
+            hosted = self._load_or_rest(name, origin)
             with self._lock:
                 if self._catalogue.has(name, origin):  # and was neither removed nor replaced meanwhile
                     self._keep(hosted)
@@ -173,6 +178,16 @@ class Pool:
             with self._lock:
                 if name in self._coming and self._coming[name][0] is origin:
                     del self._coming[name]
+
+    def _load_or_rest(self, name: str, origin: Origin) -> Hosted:
+        failed, error = self._failed.get(origin, (0.0, None))
+        if error is not None and time.monotonic() - failed < _REST:
+            raise error.with_traceback(None)
+        try:
+            return self._loader.load(name, origin)
+        except Exception as error:
+            self._failed[origin] = time.monotonic(), error
+            raise
 
     def _keep(self, hosted: Hosted) -> None:
         """Let a bundle be found, and forget others if memory is short; the lock is held."""
