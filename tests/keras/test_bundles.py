@@ -96,6 +96,25 @@ def test_bundle__predicts_with_lumora_load(tmp_path):
     assert prediction.chosen == (int(logits.argmax()),)
 
 
+@pytest.mark.parametrize("strength", [0.0, 0.5])
+def test_bundle__predicts_with_a_part_of_its_strength(tmp_path, strength):
+    model = trained()
+    save_bundle(tmp_path / "bundle", model, about(model))
+    predictor = lumora.load(tmp_path / "bundle", base=picture_model())
+    picture = np.random.default_rng(1).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    as_trained = predictor.predict(picture).probabilities.numpy()
+    for name in ("first", "second", "hidden"):  # B A with a B so much smaller is an update so much smaller
+        factor = model.get_layer(name).lora.b
+        factor.assign(value(factor) * strength)
+    likely = np.exp(expected_logits(model, picture))
+    predictor.set_strength(strength)
+    weaker = predictor.predict(picture).probabilities.numpy()
+    np.testing.assert_allclose(weaker, likely / likely.sum(), atol=1e-4)
+    assert np.abs(weaker - as_trained).max() > 1e-3
+    predictor.set_strength(1.0)
+    np.testing.assert_allclose(predictor.predict(picture).probabilities.numpy(), as_trained, atol=1e-6)
+
+
 @once
 def test_bundle__on_a_file_is_verified_and_loaded_by_its_name(tmp_path):
     base = picture_model()

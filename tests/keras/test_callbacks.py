@@ -11,10 +11,13 @@ from tests.keras.making import once, output, picture_model, pixels
 from lumora import LoraConfig
 from lumora.bundle import read_about
 from lumora.data import Labels
-from lumora.errors import BundleError, OutputError
+from lumora.data.scenes import scenes
+from lumora.data.transforms import classification_eval
+from lumora.errors import BundleError, RunError
 from lumora.integrations.keras import (
     BundleCallback,
     MetricCallback,
+    PictureDataset,
     PushCallback,
     RunCallback,
     apply_lora,
@@ -22,7 +25,7 @@ from lumora.integrations.keras import (
     load_bundle,
 )
 from lumora.models import Preprocessing
-from lumora.tasks import Classification
+from lumora.tasks import Classification, task_for
 
 TASK = Classification(Labels(("fox", "otter", "owl", "newt")))
 DATA = [(pixels(8, seed=1), np.arange(8, dtype="int32") % 4)]
@@ -32,8 +35,8 @@ def about(model, scores):
     return describe(model, TASK, Preprocessing(resize=(12, 12)), (12, 12), metrics=scores)
 
 
-def fitted(callbacks, epochs=3):
-    model = apply_lora(picture_model(), LoraConfig(r=2, target_modules=["hidden"], modules_to_save=["score"]))
+def fitted(callbacks, epochs=3, classes=4):
+    model = apply_lora(picture_model(classes), LoraConfig(r=2, target_modules=["hidden"], modules_to_save=["score"]))
     model.compile(keras.optimizers.Adam(0.05), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model, model.fit(*DATA[0], epochs=epochs, verbose=0, callbacks=callbacks).history
 
@@ -65,9 +68,31 @@ def test_run_callback__writes_rows_and_a_log(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [(row["epoch"], row["step"]) for row in rows] == [(1, 1), (2, 2), (3, 3)]
     assert [row["accuracy"] for row in rows] == pytest.approx(history["val_accuracy"])
+    assert [row["rate"] for row in rows] == pytest.approx([0.05] * 3)
     assert len((tmp_path / "run/log.txt").read_text().splitlines()) == 4
-    with pytest.raises(OutputError, match="holds something already"):
+    assert not (tmp_path / "run/report.html").exists()  # without data
+    with pytest.raises(RunError, match="is not empty"):
         RunCallback(tmp_path / "run")
+
+
+def test_run_callback__reports_on_the_bundle(tmp_path):
+    source = scenes(80, 12)
+    task = task_for(source)
+    seen = Preprocessing(resize=(12, 12))
+    data = PictureDataset(source, task, classification_eval(12, seen.mean, seen.std), split="validation", shuffle=False)
+    run = RunCallback(tmp_path / "run", source)
+    kept = BundleCallback(
+        run.bundle, lambda model, scores: describe(model, task, seen, (12, 12), metrics=scores), monitor="val_accuracy"
+    )
+    _, history = fitted([MetricCallback(task, data), kept, run], classes=len(task.labels))
+    page = (tmp_path / "run/report.html").read_text()
+    best = max(history["val_accuracy"])
+    assert f"{100 * best:.1f} %" in page or f"{100 * best:.0f} %" in page
+    assert all(label in page for label in source.labels.names)
+    assert "lumora.finetune" not in page  # that would train another model
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    firsts = [score > max(history["val_accuracy"][:i], default=-1) for i, score in enumerate(history["val_accuracy"])]
+    assert [row["is_best"] for row in rows] == firsts
 
 
 def train_and_push(folder, repository):

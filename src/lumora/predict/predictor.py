@@ -20,7 +20,6 @@ from lumora.data.palettes import Palette, coloured
 from lumora.data.reading import Limits
 from lumora.data.sample import Sample, Source, TaskName
 from lumora.errors import DataError, InputError
-from lumora.lora import PeftModel
 from lumora.predict.ahead import ahead, in_batches
 from lumora.predict.asking import Asking
 from lumora.predict.evaluating import measure, task_of
@@ -139,11 +138,12 @@ class Predictor:
         """
         if not math.isfinite(strength):
             raise InputError(f"strength is {strength}; it must be a number, as 0.5 is.")
-        if not isinstance(self.model, PeftModel):
+        if self.about.method != "lora":
             raise InputError(
                 f"This bundle has no adapters ({METHODS[self.about.method]} was trained), so there is no strength."
             )
-        self.model.set_strength(self._asking.adapter or self.model.active_adapters[0], strength)
+        model: Any = self.model  # a PeftModel, or what stands for one of another library
+        model.set_strength(self._asking.adapter or model.active_adapters[0], strength)
 
     # --- predictions --------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lumora.integrations.keras.applying import merge_lora as merge_lora
     from lumora.integrations.keras.applying import print_trainable_parameters as print_trainable_parameters
     from lumora.integrations.keras.applying import remove_lora as remove_lora
+    from lumora.integrations.keras.applying import set_strength as set_strength
     from lumora.integrations.keras.bases import describe as describe
     from lumora.integrations.keras.bases import load_model as load_model
     from lumora.integrations.keras.bundles import load_bundle as load_bundle
@@ -60,6 +61,7 @@ _HOMES = {
     "remove_lora": "applying",
     "save_adapter": "files",
     "save_bundle": "bundles",
+    "set_strength": "applying",
     "to_tf_dataset": "pictures",
     "to_torch": "crossing",
 }

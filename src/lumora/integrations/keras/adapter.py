@@ -36,6 +36,7 @@ class Adapter(keras.layers.Layer):
         self.kind = kind
         self.r = r
         self.scaling = scaling
+        self.strength = 1.0
         self.drop = keras.layers.Dropout(config.lora_dropout, dtype=self.dtype_policy) if config.lora_dropout else None
         of_rows = kind.weight == "embeddings"
         first, second = _starts(config.init_lora_weights, r, of_rows)
@@ -52,11 +53,12 @@ class Adapter(keras.layers.Layer):
         hidden = self.kind.down(layer, inputs, ops.cast(self.a, self.compute_dtype))
         if self.drop is not None and self._drops_rows:
             hidden = self.drop(hidden)
-        return self.kind.up(layer, hidden * self.scaling, ops.cast(self.b, self.compute_dtype))
+        return self.kind.up(layer, hidden * (self.strength * self.scaling), ops.cast(self.b, self.compute_dtype))
 
     def update(self, layer: Layer) -> Array:
         """The change of the layer's kernel that it stands for."""
-        return self.kind.update(layer, ops.convert_to_tensor(self.a), ops.convert_to_tensor(self.b)) * self.scaling
+        change = self.kind.update(layer, ops.convert_to_tensor(self.a), ops.convert_to_tensor(self.b))
+        return change * (self.strength * self.scaling)
 
 
 @dataclass

@@ -86,6 +86,17 @@ def adapters_of(model: Model) -> dict[str, tuple[Layer, Any]]:
     return {path: (layer, one) for path, layer in layers_of(model).items() if (one := adapter_in(layer)) is not None}
 
 
+def set_strength(model: Model, strength: float) -> None:
+    """Let the adapters count `strength` times as much as they were trained to; 0 leaves the base and what else learnt.
+
+    A file that is saved holds the adapters as they were trained.
+    """
+    adapted(model)
+    for _, adapter in adapters_of(model).values():
+        adapter.strength = strength
+    _forget_functions(model)
+
+
 def merge_lora(model: Model) -> Model:
     """Add the updates to the kernels and take the adapters out, for `model.save` and export. Returns the same model."""
     adapted(model)

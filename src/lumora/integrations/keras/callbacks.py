@@ -5,17 +5,25 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lumora.bundle import About
+import torch
+
+from lumora.bundle import About, load, names, read_about
 from lumora.bundle import hub as bundle_hub
-from lumora.errors import BundleError, OutputError
+from lumora.data import Source
+from lumora.errors import BundleError, LumoraWarning
+from lumora.integrations.keras.applying import count_parameters
 from lumora.integrations.keras.bundles import save_bundle
-from lumora.integrations.keras.library import Model, keras
-from lumora.training import metrics_file
+from lumora.integrations.keras.library import Model, keras, ops
 from lumora.training.folder import RunFolder
+from lumora.training.recipe import Recipe
+from lumora.training.report.subject import of_bundle
+from lumora.training.report.writing import write
 
 Describe = Callable[[Model, dict[str, float]], About]
 """What a bundle says of a model with these scores; usually calls `describe`."""
@@ -100,21 +108,22 @@ class PushCallback(keras.callbacks.Callback):
 
 
 class RunCallback(keras.callbacks.Callback):
-    """Keeps a run's folder: `metrics.jsonl` with a row for each epoch and `log.txt`, as `lumora train` writes them.
+    """Keeps a run's folder as `lumora train` does: `metrics.jsonl`, `log.txt`, and in the end `report.html`.
 
-    A `BundleCallback(run.bundle, ...)` puts the bundle into its place beside them.
+    A `BundleCallback(run.bundle, ...)` before it in the list puts the bundle beside them, which the report is about.
 
     Args:
         folder: a new or empty one.
+        source: the data. The report looks at their pictures for validation; without them there is none.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], source: Source | None = None) -> None:
         super().__init__()
-        self._folder = RunFolder(folder)
-        if self._folder.path.is_dir() and any(self._folder.path.iterdir()):
-            raise OutputError(f"{self._folder.path} holds something already; name a folder that is new or empty.")
+        self._folder, self._source = RunFolder(folder), source
+        self._folder.check_new()
         self._began = time.monotonic()
         self._step = 0
+        self._bundle_of: int | None = None
 
     @property
     def bundle(self) -> Path:
@@ -122,8 +131,8 @@ class RunCallback(keras.callbacks.Callback):
         return self._folder.bundle
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Make the folder."""
-        self._folder.path.mkdir(parents=True, exist_ok=True)
+        """Make the folder, and keep it for this process."""
+        self._folder = RunFolder.create(self._folder.path)
         self._began = time.monotonic()
         self._told(f"{self.model.name} on {keras.backend.backend()}, {self.params.get('epochs')} epochs")
 
@@ -139,10 +148,35 @@ class RunCallback(keras.callbacks.Callback):
             name if (plain := name.removeprefix("val_")) in given else plain: float(value)
             for name, value in given.items()
         }
-        seconds = round(time.monotonic() - self._began, 3)
-        row = {"epoch": epoch + 1, "step": self._step, **numbers, "seconds": seconds}
-        metrics_file.append(self._folder.metrics, row)
+        row = {"epoch": epoch + 1, "step": self._step, "rate": self._rate(), "is_best": self._has_new_bundle()}
+        self._folder.append_metrics({**row, **numbers, "seconds": round(time.monotonic() - self._began, 3)})
         self._told(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Write the report; what keeps it from being written is told, for the bundle is saved all the same."""
+        try:
+            if self._source is not None and self.bundle.is_dir():
+                self._report(self._source)
+        except Exception as error:
+            text = f"The report {self._folder.report} was not written: {error}"
+            self._told(text)
+            warnings.warn(text, LumoraWarning, stacklevel=2)
+        finally:
+            self._folder.close()
+
+    def _report(self, source: Source) -> None:
+        base = self.model if read_about(self.bundle).base.is_nameless else None
+        subject = of_bundle(self._folder, Recipe(), source, load(self.bundle, base=base), torch.device("cpu"))
+        write(replace(subject, parameters=count_parameters(self.model)[1]))
+
+    def _rate(self) -> float:
+        return float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+    def _has_new_bundle(self) -> bool:
+        """Whether the bundle is another one than when this was last asked."""
+        before, about = self._bundle_of, self.bundle / names.ABOUT
+        self._bundle_of = about.stat().st_mtime_ns if about.is_file() else None
+        return self._bundle_of is not None and self._bundle_of != before
 
     def _told(self, text: str) -> None:
         with self._folder.log.open("a", encoding="utf-8") as log:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lumora.errors import MetricError
+from lumora.errors import MetricError, UnknownAdapterError
+from lumora.integrations.keras.applying import is_adapted, set_strength
 from lumora.integrations.keras.library import Array, Model, keras
 
 
@@ -28,6 +29,17 @@ class InTorch(nn.Module):
     def keras_model(self) -> Model:
         """The model inside."""
         return self._kept[0]
+
+    @property
+    def active_adapters(self) -> list[str]:
+        """The one adapter that a Keras model can have, under the name that it has in torch."""
+        return ["default"] if is_adapted(self.keras_model) else []
+
+    def set_strength(self, adapter: str, strength: float) -> None:
+        """Let the adapter count so many times as much as it was trained to."""
+        if adapter not in self.active_adapters:
+            raise UnknownAdapterError(f"There is no adapter {adapter!r}; there is {self.active_adapters or 'none'}.")
+        set_strength(self.keras_model, strength)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Logits (N, K) or (N, K, h, w) of pictures (N, 3, H, W), on the CPU."""

@@ -79,7 +79,7 @@ class LinearPlace(Place):
         if (factors := stacked(updates)) is not None:
             a, b = factors
             low = torch.bmm(x.reshape(size, -1, x.shape[-1]), a.mT)  # (B, entries, r)
-            whole = torch.baddbmm(_stretched(whole, updates, _last), low, b.mT)
+            whole = _stretched(whole, updates, _last).baddbmm_(low, b.mT)  # it is nobody else's yet
         else:
             whole = _stretched(whole, updates, _last)
         return _shifted(whole, updates, _last).view(y.shape)
@@ -113,7 +113,7 @@ class ConvPlace(Place):
         whole = _stretched(y.flatten(2), updates, _middle)  # (B, out, places)
         if (factors := stacked(updates)) is not None:
             a, b = factors
-            whole = torch.baddbmm(whole, b, self._down(x, a))
+            whole = whole.baddbmm_(b, self._down(x, a))  # it is nobody else's yet
         return _shifted(whole, updates, _middle).view(y.shape)
 
     def _alike(self, x: Tensor, update: Update | None) -> Tensor:

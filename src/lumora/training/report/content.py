@@ -93,7 +93,7 @@ def _model(subject: Subject) -> dict[str, int]:
     """How large the model is, how much of it was trained, and how much room that takes."""
     files = sorted(subject.folder.bundle.glob("*.safetensors"))
     kept = [path for path in files if path.name != names.PROOF]
-    parameters = sum(parameter.numel() for parameter in subject.model.parameters())
+    parameters = subject.parameters
     trained = parameters if subject.about.method == "full" else sum(_trained_in(path) for path in kept)
     return {"parameters": parameters, "trained": trained, "bytes": sum(path.stat().st_size for path in kept)}
 

@@ -7,8 +7,10 @@ import shlex
 from lumora.training.report.subject import Subject
 
 
-def again(subject: Subject) -> str:
-    """The code that trains the same once more."""
+def again(subject: Subject) -> str | None:
+    """The code that trains the same once more; None where the training was not Lumora's own."""
+    if not subject.folder.recipe.is_file():
+        return None
     needed = _at_hand(subject)
     given = [f"{name}={name}" for name in needed]
     given += [f"recipe={subject.folder.recipe.as_posix()!r}", f"out={subject.folder.path.as_posix() + '-again'!r}"]
@@ -17,7 +19,7 @@ def again(subject: Subject) -> str:
 
 def again_by_command(subject: Subject) -> str | None:
     """The command that does the same; None where something was at hand in Python only."""
-    if _at_hand(subject):
+    if _at_hand(subject) or not subject.folder.recipe.is_file():
         return None
     recipe, out = subject.folder.recipe.as_posix(), subject.folder.path.as_posix() + "-again"
     return f"lumora train {shlex.quote(recipe)} --out {shlex.quote(out)}\n"
@@ -25,13 +27,15 @@ def again_by_command(subject: Subject) -> str | None:
 
 def predict_by_command(subject: Subject) -> str | None:
     """The command that predicts; None where the base is at hand in Python only."""
-    if subject.about.base.library == "module":
+    if subject.about.base.is_nameless:
         return None
     return f"lumora predict {shlex.quote(subject.folder.bundle.as_posix())} PICTURES --out predictions\n"
 
 
-def report_again(subject: Subject) -> str:
-    """The code that writes the report once more."""
+def report_again(subject: Subject) -> str | None:
+    """The code that writes the report once more; None where the training was not Lumora's own."""
+    if not subject.folder.recipe.is_file():
+        return None
     needed = _at_hand(subject)
     given = [repr(subject.folder.path.as_posix()), *(f"{name}={name}" for name in needed)]
     return f"from lumora.training import write_report\n\n{_said(needed)}write_report({', '.join(given)})\n"
@@ -40,7 +44,7 @@ def report_again(subject: Subject) -> str:
 def _at_hand(subject: Subject) -> list[str]:
     """What has to be given again, since no name leads to it."""
     needed = ["data"] if subject.recipe.data.path is None else []
-    return [*needed, "base"] if subject.about.base.library == "module" else needed
+    return [*needed, "base"] if subject.about.base.is_nameless else needed
 
 
 def _said(needed: list[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lumora.bundle import About, load, read_about
+from lumora.bundle import About, Loaded, load, read_about
 from lumora.data import Loader, Pictures, Source
 from lumora.data.labels import listed
 from lumora.errors import DataError
@@ -35,6 +35,8 @@ class Subject:
     task: Task[Any]
     validation: Loader | None
     """All pictures for validation, in their order."""
+    parameters: int
+    """Of the whole model."""
     precision: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
@@ -48,7 +50,8 @@ def of_prepared(folder: RunFolder, prepared: Prepared) -> Subject:
         pictures = Pictures(samples, part.transform, part.seed, part.cache, classes=part.classes)
         validation = _loader(pictures, recipe, work.task, work.stepper.device)
     about, precision = read_about(folder.bundle), work.stepper.in_precision
-    return Subject(folder, recipe, prepared.source, about, prepared.model, work.task, validation, precision)
+    model, size = prepared.model, _size(prepared.model)
+    return Subject(folder, recipe, prepared.source, about, model, work.task, validation, size, precision)
 
 
 def of_folder(folder: RunFolder, data: Any = None, base: str | nn.Module | None = None) -> Subject:
@@ -63,7 +66,11 @@ def of_folder(folder: RunFolder, data: Any = None, base: str | nn.Module | None 
             "data changed since?"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    loaded = load(folder.bundle, base=base, device=device)
+    return of_bundle(folder, recipe, source, load(folder.bundle, base=base, device=device), device)
+
+
+def of_bundle(folder: RunFolder, recipe: Recipe, source: Source, loaded: Loaded, device: torch.device) -> Subject:
+    """The run whose bundle is loaded on a device and whose data are open."""
     about = loaded.about
     task = TASKS[about.task](about.labels)
     if isinstance(task, MultiLabel) and about.threshold is not None:
@@ -72,7 +79,11 @@ def of_folder(folder: RunFolder, data: Any = None, base: str | nn.Module | None 
     if len(samples):
         pictures = Pictures(samples, evaluation_view(about.at_size), classes=len(about.labels))
         validation = _loader(pictures, recipe, task, device)
-    return Subject(folder, recipe, source, about, loaded.model, task, validation)
+    return Subject(folder, recipe, source, about, loaded.model, task, validation, _size(loaded.model))
+
+
+def _size(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _loader(pictures: Pictures, recipe: Recipe, task: Task[Any], device: torch.device) -> Loader:

@@ -34,7 +34,7 @@ def report_on(
     """
     try:
         with ended_by_signals(stop):
-            _write(of_prepared(folder, prepared), found)
+            write(of_prepared(folder, prepared), found)
     except AskedToStop:
         told(_not_written(folder, "it was asked to stop"))
     except Exception as error:
@@ -55,8 +55,14 @@ def write_report(run: str | os.PathLike[str], data: Any = None, base: str | nn.M
                 f"{folder.path} has no bundle yet, so there is nothing to report on. Go on with it by `lumora "
                 f"resume {folder.path}`."
             )
-        _write(of_folder(folder, data, base))
+        write(of_folder(folder, data, base))
         return folder.report
+
+
+def write(subject: Subject, found: Findings | None = None) -> None:
+    """Write the report of a run that is at hand; looks at the pictures for validation where nothing was `found` yet."""
+    # Names of files need not be text; what is none becomes a question mark.
+    write_file(subject.folder.report, render(content_of(subject, found)).encode(errors="replace"))
 
 
 def _not_written(folder: RunFolder, why: str) -> str:
@@ -64,8 +70,3 @@ def _not_written(folder: RunFolder, why: str) -> str:
         f"The report {folder.report} was not written: {why}. The bundle is saved all the same; to write it later: "
         f"lumora.training.write_report({folder.path.as_posix()!r})"
     )
-
-
-def _write(subject: Subject, found: Findings | None = None) -> None:
-    # Names of files need not be text; what is none becomes a question mark.
-    write_file(subject.folder.report, render(content_of(subject, found)).encode(errors="replace"))
