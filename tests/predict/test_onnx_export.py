@@ -2,12 +2,13 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tests.bundle.making import LABELS, adapted, pyramid, ready_base
+from tests.bundle.making import LABELS, adapted, base_of, pyramid, ready_base
 from tests.bundle.making import about_of as about_of_base
 from tests.data.making import noise, put
 from tests.predict.making import bundle_of
@@ -91,6 +92,25 @@ def test_page__says_labels_without_torch(tmp_path):
     said = lumora.load(bundle, device="cpu").predict(tmp_path / "picture.jpg")
     assert label.strip() == LABELS[said.chosen[0]]
     assert float(probability) == pytest.approx(float(said.probabilities.max()), abs=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("corner", ["even", "floor"])
+def test_page__crops_as_lumora_does(tmp_path, corner):
+    """The crop begins between two pixels: three are left over in height, and seven in width."""
+    base, side = base_of("embedded", tmp_path / "base")
+    seen = replace(base.preprocessing, resize=(side + 3, side + 7), crop=(side, side), crop_corner=corner)
+    about = about_of_base(base, side, preprocessing=seen)
+    write(tmp_path / "bundle", adapted(base), about)
+    put(tmp_path / "picture.png", noise(side + 3, side + 7))
+    export_onnx(tmp_path / "bundle", tmp_path / "model.onnx")
+    program = scripts()[0].replace("picture.jpg", "picture.png").replace("4))", "9))")
+    if corner == "floor":
+        program = program.replace("round((size[1] - crop[1]) / 2)", "(size[1] - crop[1]) // 2")
+        program = program.replace("round((size[0] - crop[0]) / 2)", "(size[0] - crop[0]) // 2")
+    said = lumora.load(tmp_path / "bundle", device="cpu").predict(tmp_path / "picture.png")
+    probability = float(without_torch(program, tmp_path).rsplit(maxsplit=1)[1])
+    assert probability == pytest.approx(float(said.probabilities.max()), abs=1e-5)
 
 
 @pytest.mark.slow
