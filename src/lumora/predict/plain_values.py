@@ -21,7 +21,7 @@ def plain(prediction: LabelPrediction | MaskPrediction, labels: Labels, most: in
     Args:
         prediction: what a predictor gave.
         labels: the predictor's.
-        most: probabilities of the likeliest so many labels only.
+        most: probabilities of the likeliest so many labels only, and of those that were chosen.
 
     >>> plain(LabelPrediction((1,), torch.tensor([0.25, 0.75])), Labels(("cat", "dog")))
     {'labels': ['dog'], 'probabilities': {'dog': 0.75, 'cat': 0.25}}
@@ -47,6 +47,8 @@ def areas(counts: Tensor, size: Sequence[int], labels: Labels) -> dict[str, Any]
 
 def _of_labels(prediction: LabelPrediction, labels: Labels, most: int | None) -> dict[str, Any]:
     probabilities = prediction.probabilities.tolist()
+    if most is not None:
+        most = max(most, len(prediction.chosen))
     order = prediction.probabilities.argsort(descending=True).tolist()[:most]
     return {
         "labels": [labels.names[i] for i in prediction.chosen],
