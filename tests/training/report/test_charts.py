@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumora.training.report.charts import line_chart, ticks
+from lumora.training.report.charts import line_chart, several_lines, ticks
 from lumora.training.report.curves import course
 
 NUMBERS = st.floats(-1e6, 1e6).filter(lambda x: x == 0 or abs(x) > 1e-6)
@@ -45,6 +45,21 @@ def test_line_chart__is_broken_where_nothing_was_measured():
     chart = line_chart("Loss", list(enumerate([1.0, 2.0, None, 4.0, None, 1.0, 2.0])), str)
     assert len(chart.lines) == 2
     assert len(chart.points) == 5
+
+
+def test_several_lines__share_their_axes():
+    one, two = list(enumerate([1.0, 2.0])), list(enumerate([0.0, None, 4.0]))
+    chart = several_lines("Loss", [("one", one), ("none", [(0, None)]), ("two", two)], str)
+    alone = line_chart("Loss", [(0, 0.0), (1, None), (2, 4.0)], str)
+    assert (chart.rows, chart.columns) == (alone.rows, alone.columns)
+    assert [series.name for series in chart.series] == ["one", "none", "two"]
+    assert [len(series.points) for series in chart.series] == [2, 0, 2]
+    assert chart.series[2].points == alone.points
+    assert (
+        chart.summary == "Loss: one, 1.0 after epoch 0, 2.0 after epoch 1; two, 0.0 after epoch 0, 4.0 after epoch 2."
+    )
+    assert several_lines("Loss", [("none", [(0, None)])], str) is None
+    assert several_lines("Loss", [], str) is None
 
 
 def test_course__of_an_epoch_that_was_ended_early_is_a_part_of_it():

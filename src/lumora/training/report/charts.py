@@ -13,6 +13,10 @@ _POINTS = 60
 _ON_AXIS = 6
 
 
+Values = Sequence[tuple[float, float | None]]
+"""Epochs with what was measured after them, if anything was."""
+
+
 @dataclass(frozen=True)
 class Mark:
     """A place in a chart, and what is written there."""
@@ -31,6 +35,15 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Series:
+    """The line of one among several."""
+
+    name: str
+    lines: tuple[str, ...]
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
 class Chart:
     """Everything that is drawn."""
 
@@ -44,6 +57,8 @@ class Chart:
     rows: tuple[Mark, ...]
     """Heights with a number beside them."""
     columns: tuple[Mark, ...]
+    series: tuple[Series, ...] = ()
+    """The lines of several in place of `lines`; one of which nothing was measured is there without any."""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = _LEFT
@@ -53,7 +68,7 @@ class Chart:
 
 def line_chart(
     title: str,
-    values: Sequence[tuple[float, float | None]],
+    values: Values,
     told: Callable[[float | None], str],
     best: float | None = None,
     on_axis: Callable[[float], str] = lambda value: f"{value:.4g}",
@@ -67,31 +82,56 @@ def line_chart(
         best: the epoch that is marked.
         on_axis: a round value as text.
     """
-    known = [(epoch, value) for epoch, value in values if value is not None and math.isfinite(value)]
+    known = _known(values)
     if not known:
         return None
-    marks = ticks(min(value for _, value in known), max(value for _, value in known))
-    last = max(1.0, max(epoch for epoch, _ in values))
-
-    def x_of(epoch: float) -> float:
-        return round(_LEFT + (_RIGHT - _LEFT) * epoch / last, 1)
-
-    def y_of(value: float) -> float:
-        return round(_BOTTOM - (_BOTTOM - _TOP) * (value - marks[0]) / (marks[-1] - marks[0]), 1)
-
-    def point(epoch: float, value: float) -> Point:
-        return Point(x_of(epoch), y_of(value), f"epoch {epoch:g}: {told(value)}")
-
-    points = {epoch: point(epoch, value) for epoch, value in known}
-    first, final = known[0], known[-1]
+    scale = _scale(known, max(epoch for epoch, _ in values))
+    points = scale.points(known, told)
     return Chart(
         title=title,
-        summary=f"{title}: {told(first[1])} after epoch {first[0]:g}, {told(final[1])} after epoch {final[0]:g}.",
+        summary=f"{title}: {_ends(known, told)}.",
         lines=_lines(points, [epoch for epoch, _ in values]),
-        points=tuple(points.values()) if len(points) <= _POINTS else (),
+        points=_few(points),
         best=None if best is None else points.get(best),
-        rows=tuple(Mark(y_of(value), on_axis(value)) for value in marks),
-        columns=tuple(Mark(x_of(epoch), f"{epoch:g}") for epoch in _epochs(last)),
+        rows=scale.rows(on_axis),
+        columns=scale.columns(),
+    )
+
+
+def several_lines(
+    title: str,
+    named: Sequence[tuple[str, Values]],
+    told: Callable[[float | None], str],
+    on_axis: Callable[[float], str] = lambda value: f"{value:.4g}",
+) -> Chart | None:
+    """A chart with a line for each name; None where nobody has a value.
+
+    Args:
+        title: stands above.
+        named: names, and epochs with what was measured after them.
+        told: a value as text.
+        on_axis: a round value as text.
+    """
+    known = [_known(values) for _, values in named]
+    if not any(known):
+        return None
+    scale = _scale(
+        [pair for found in known for pair in found], max(epoch for _, values in named for epoch, _ in values)
+    )
+    series: list[Series] = []
+    for (name, values), found in zip(named, known, strict=True):
+        points = scale.points(found, told)
+        series.append(Series(name, _lines(points, [epoch for epoch, _ in values]), _few(points)))
+    ends = [f"{name}, {_ends(found, told)}" for (name, _), found in zip(named, known, strict=True) if found]
+    return Chart(
+        title=title,
+        summary=f"{title}: {'; '.join(ends)}.",
+        lines=(),
+        points=(),
+        best=None,
+        rows=scale.rows(on_axis),
+        columns=scale.columns(),
+        series=tuple(series),
     )
 
 
@@ -109,6 +149,51 @@ def ticks(low: float, high: float) -> list[float]:
     step = _round_step((high - low) / 5)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [float(f"{number * step:.9g}") for number in range(first, last + 1)]
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Where values and epochs lie in a chart."""
+
+    marks: Sequence[float]
+    last: float
+    """The last epoch."""
+
+    def x(self, epoch: float) -> float:
+        return round(_LEFT + (_RIGHT - _LEFT) * epoch / self.last, 1)
+
+    def y(self, value: float) -> float:
+        low, high = self.marks[0], self.marks[-1]
+        return round(_BOTTOM - (_BOTTOM - _TOP) * (value - low) / (high - low), 1)
+
+    def points(self, known: Sequence[tuple[float, float]], told: Callable[[float | None], str]) -> dict[float, Point]:
+        return {epoch: Point(self.x(epoch), self.y(value), f"epoch {epoch:g}: {told(value)}") for epoch, value in known}
+
+    def rows(self, on_axis: Callable[[float], str]) -> tuple[Mark, ...]:
+        return tuple(Mark(self.y(value), on_axis(value)) for value in self.marks)
+
+    def columns(self) -> tuple[Mark, ...]:
+        return tuple(Mark(self.x(epoch), f"{epoch:g}") for epoch in _epochs(self.last))
+
+
+def _scale(known: Sequence[tuple[float, float]], last: float) -> _Scale:
+    values = [value for _, value in known]
+    return _Scale(ticks(min(values), max(values)), max(1.0, last))
+
+
+def _known(values: Values) -> list[tuple[float, float]]:
+    return [(epoch, value) for epoch, value in values if value is not None and math.isfinite(value)]
+
+
+def _ends(known: Sequence[tuple[float, float]], told: Callable[[float | None], str]) -> str:
+    """The first and the last value, in words."""
+    (first, before), (last, after) = known[0], known[-1]
+    return f"{told(before)} after epoch {first:g}, {told(after)} after epoch {last:g}"
+
+
+def _few(points: dict[float, Point]) -> tuple[Point, ...]:
+    """The points that are drawn: none where they are many."""
+    return tuple(points.values()) if len(points) <= _POINTS else ()
 
 
 def _round_step(rough: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lumora.training.report import telling
-from lumora.training.report.charts import Chart, line_chart
+from lumora.training.report.charts import Chart, Values, line_chart, several_lines
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -47,6 +47,23 @@ def course(rows: Rows, main: str) -> Course:
         before=next((row.get(main) for row in rows if row.get("step") == 0), None),
         charts=tuple(chart for chart in charts if chart is not None),
     )
+
+
+def courses(named: Sequence[tuple[str, Rows]], scores: Sequence[str]) -> tuple[Chart, ...]:
+    """The ways of several trainings side by side: a chart for each measure, with a line for each of them."""
+
+    def values(name: str) -> list[tuple[str, Values]]:
+        return [
+            (run, [(epoch, row.get(name)) for epoch, row in zip(_epochs(rows), rows, strict=True)])
+            for run, rows in named
+        ]
+
+    charts = (
+        several_lines("Loss", values("loss"), telling.number),
+        *(several_lines(telling.title(name), values(name), telling.percent, telling.round_percent) for name in scores),
+        several_lines("Learning rate", values("rate"), telling.number),
+    )
+    return tuple(chart for chart in charts if chart is not None)
 
 
 def _epochs(rows: Rows) -> list[float]:

@@ -34,7 +34,7 @@ class Subject:
     model: nn.Module
     task: Task[Any]
     validation: Loader | None
-    """All pictures for validation, in their order."""
+    """All pictures for validation, or of another split that was asked for, in their order."""
     parameters: int
     """Of the whole model."""
     precision: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -54,8 +54,10 @@ def of_prepared(folder: RunFolder, prepared: Prepared) -> Subject:
     return Subject(folder, recipe, prepared.source, about, model, work.task, validation, size, precision)
 
 
-def of_folder(folder: RunFolder, data: Any = None, base: str | nn.Module | None = None) -> Subject:
-    """The run in a folder; its bundle is loaded and its data are opened again."""
+def of_folder(
+    folder: RunFolder, data: Any = None, base: str | nn.Module | None = None, *, split: str = "validation"
+) -> Subject:
+    """The run in a folder; its bundle is loaded and its data are opened again, to look at one split of them."""
     recipe = read_recipe(folder.recipe)
     source = data if isinstance(data, Source) else source_for(recipe.data, data)
     if recipe.data.skip_bad:
@@ -66,16 +68,24 @@ def of_folder(folder: RunFolder, data: Any = None, base: str | nn.Module | None 
             "data changed since?"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return of_bundle(folder, recipe, source, load(folder.bundle, base=base, device=device), device)
+    return of_bundle(folder, recipe, source, load(folder.bundle, base=base, device=device), device, split=split)
 
 
-def of_bundle(folder: RunFolder, recipe: Recipe, source: Source, loaded: Loaded, device: torch.device) -> Subject:
-    """The run whose bundle is loaded on a device and whose data are open."""
+def of_bundle(
+    folder: RunFolder,
+    recipe: Recipe,
+    source: Source,
+    loaded: Loaded,
+    device: torch.device,
+    *,
+    split: str = "validation",
+) -> Subject:
+    """The run whose bundle is loaded on a device and whose data are open, to look at one split of them."""
     about = loaded.about
     task = TASKS[about.task](about.labels)
     if isinstance(task, MultiLabel) and about.threshold is not None:
         task = MultiLabel(about.labels, about.threshold)
-    samples, validation = source.splits.get("validation", ()), None
+    samples, validation = source.splits.get(split, ()), None
     if len(samples):
         pictures = Pictures(samples, evaluation_view(about.at_size), classes=len(about.labels))
         validation = _loader(pictures, recipe, task, device)
