@@ -20,6 +20,7 @@ from lumora.models import load_base
 from lumora.training import finetune, resume
 from lumora.training.events import Listener
 from lumora.training.loop import Ending
+from lumora.training.progress_file import read
 
 QUICK = {
     "train.epochs": 2,
@@ -70,6 +71,20 @@ def test_finetune__gives_a_bundle_that_a_fresh_process_can_use(folders, tmp_path
     assert [row["step"] for row in rows] == [0, 3, 6]
     best = max(row["mean_iou" if kind == "masked" else "accuracy"] for row in rows)
     assert run.scores["mean_iou" if kind == "masked" else "accuracy"] == pytest.approx(best)
+
+
+def test_finetune__says_each_step_in_a_file_while_it_trains(folders, tmp_path):
+    seen = []
+
+    class Looks(Listener):
+        def epoch_done(self, event):
+            seen.append(read(tmp_path / "run/progress.json"))
+
+    (tmp_path / "run").mkdir()
+    finetune(folders / "classes", out=tmp_path / "run", settings=QUICK, listeners=[Looks()])
+    assert seen[0] is None  # before the first step
+    assert [(one.steps, one.step > 0) for one in seen[1:]] == [(6, True)] * 2
+    assert not any(path.name.strip(".").startswith("progress") for path in (tmp_path / "run").iterdir())
 
 
 @pytest.mark.slow

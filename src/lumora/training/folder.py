@@ -39,6 +39,7 @@ class RunFolder:
         self.bundle = self.path / "bundle"
         self.report = self.path / "report.html"
         self.log = self.path / "log.txt"
+        self.progress = self.path / "progress.json"
         self._lock: FileIO | None = None
 
     @classmethod

@@ -37,6 +37,7 @@ from lumora.training.liveness import prove_adapters
 from lumora.training.loop import Ending, Loop, Saved
 from lumora.training.origins import read_origins, write_origins
 from lumora.training.processes import Processes
+from lumora.training.progress_file import ProgressFile
 from lumora.training.ready import Ready, check_given, check_identity, identity, name_of, ready
 from lumora.training.recipe import Recipe, asked_of, parse_asked, read_recipe, write_recipe
 from lumora.training.rules.model import EMBEDDED
@@ -205,8 +206,8 @@ def _run(
     """Do what a recipe says in a folder, from the base to the report."""
     if recipe.run.threads:
         torch.set_num_threads(recipe.run.threads)
-    written, stop = _Written(folder), StopRequest()
-    hearing = [*listeners, written] if processes.is_first else []
+    written, progress, stop = _Written(folder), ProgressFile(folder.progress), StopRequest()
+    hearing = [*listeners, written, progress] if processes.is_first else []
     Audience(hearing).opened(Opened(folder.path, recipe, read_origins(folder.origins), source))
     Audience(hearing).doing("loading the base")
     try:
@@ -221,6 +222,8 @@ def _run(
             ending = going.loop.run()
     finally:
         going.tracking.close()
+        if processes.is_first:
+            progress.clear()
     module = None if given is None else given.module
     scores = finish(folder, prepared, going.loop.best, going.listener, stop, module)
     number = processes.highest(stop.signal or 0) or None
