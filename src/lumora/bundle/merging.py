@@ -13,9 +13,10 @@ from torch import nn
 from lumora.bundle import names, proof
 from lumora.bundle.about import About, about_to_json
 from lumora.bundle.disk import disk_errors
+from lumora.bundle.elsewhere import check_in_torch
 from lumora.bundle.merged_card import PIPELINES, Kind, merged_card
 from lumora.bundle.processor import processor_values
-from lumora.bundle.reading import load, put_in
+from lumora.bundle.reading import load, put_in, read_about
 from lumora.bundle.timm_config import timm_values
 from lumora.bundle.writing import write_tensors
 from lumora.data.durable import write_folder
@@ -53,6 +54,7 @@ def merge(
 
     Costs: the memory of two models. Disk: all weights.
     """
+    check_in_torch(read_about(bundle, revision=revision, token=token), bundle)
     loaded = load(bundle, base=base, allow_other_base=allow_other_base, revision=revision, token=token)
     expected = proof.prove(loaded.model, loaded.about)
     plain = loaded.model
@@ -112,7 +114,10 @@ def _write_timm(model: Any, about: About, place: Path) -> None:
 
 
 def _write_plain(model: nn.Module, about: About, place: Path) -> None:
-    write_tensors(model.state_dict(), place / WEIGHTS)
+    tensors = model.state_dict()
+    if not tensors:
+        raise BundleError(f"{type(model).__name__} has no tensors in its state dict; there is nothing to write.")
+    write_tensors(tensors, place / WEIGHTS)
     (place / names.ABOUT).write_text(about_to_json(about), encoding="utf-8")
     _write_processor(about, place)
 

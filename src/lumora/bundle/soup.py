@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lumora.bundle import names
 from lumora.bundle.about import About, installed_versions
+from lumora.bundle.elsewhere import check_in_torch
 from lumora.bundle.locating import bundle_folder, read_about_in
 from lumora.bundle.reading import check_whole, load, put_in
 from lumora.bundle.verify import written_and_verified
@@ -57,6 +58,8 @@ def soup(
     """
     homes = [bundle_folder(bundle) for bundle in bundles]
     abouts = [read_about_in(home) for home in homes]
+    for bundle, about in zip(bundles, abouts, strict=True):
+        check_in_torch(about, bundle)
     shares = shares_of(weights, len(homes))
     _check_alike(bundles, abouts, rank)
     for home in homes[1:]:

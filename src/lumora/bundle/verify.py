@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lumora.bundle import names, proof, reading
 from lumora.bundle.about import About
-from lumora.bundle.locating import bundle_folder
+from lumora.bundle.locating import bundle_folder, read_about_in
 from lumora.bundle.writing import contents
 from lumora.data.durable import write_folder
 from lumora.errors import BundleError, LumoraError
@@ -95,7 +95,7 @@ def _in_fresh_process(home: Path, base: str | None, *, whole: bool) -> None:
     paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     ended = subprocess.run(
         command,
-        env={**os.environ, "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8", **_settings(home)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
@@ -108,6 +108,12 @@ def _in_fresh_process(home: Path, base: str | None, *, whole: bool) -> None:
     if ended.returncode < 0:
         reason = f"it was ended by signal {-ended.returncode} (out of memory?)"
     raise BundleError(f"The bundle was written, but a fresh process does not get the same model from it: {reason}")
+
+
+def _settings(home: Path) -> dict[str, str]:
+    """What else the process is told: with Keras this one may hold all of a GPU's memory, so it computes on the CPU."""
+    keras = read_about_in(home).base.library == "keras"
+    return {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"} if keras else {}
 
 
 def _main(arguments: Sequence[str]) -> int:

@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lumora.bundle import About, proof
+from lumora.bundle import About, proof, read_about
 from lumora.bundle import load as load_bundle
+from lumora.bundle.elsewhere import check_in_torch
 from lumora.data.durable import write_file
 from lumora.errors import BundleError, InputError, LumoraError
 from lumora.lora import PeftModel
@@ -76,6 +77,7 @@ def export_onnx(
         revision: of a repository, the branch, tag or commit.
     """
     check_installed()
+    check_in_torch(read_about(bundle, revision=revision), bundle)
     loaded = load_bundle(bundle, base=base, allow_other_base=allow_other_base, revision=revision)
     plain = loaded.model
     if isinstance(plain, PeftModel):
