@@ -133,13 +133,13 @@ def test_ranks_and_scales__follow_patterns_and_rslora():
     ("config", "expected"),
     [
         ({"target_modules": ["query"]}, ["block_1.mha.query", "block_2.mha.query"]),
-        ({"target_modules": ["query"], "layers_to_transform": [2]}, ["block_2.mha.query"]),
+        ({"target_modules": ["query"], "layers_to_transform": [1]}, ["block_2.mha.query"]),
         (
-            {"target_modules": ["query", "value"], "exclude_modules": ["value"], "layers_to_transform": 1},
+            {"target_modules": ["query", "value"], "exclude_modules": ["value"], "layers_to_transform": 0},
             ["block_1.mha.query"],
         ),
         ({"target_modules": r".*block_2\.mlp\.dense_\d"}, ["block_2.mlp.dense_1", "block_2.mlp.dense_2"]),
-        ({"target_modules": None, "layers_to_transform": 1}, ["block_1.mha.query", "block_1.mha.value"]),
+        ({"target_modules": None, "layers_to_transform": 0}, ["block_1.mha.query", "block_1.mha.value"]),
         (
             {"target_modules": "all-linear", "exclude_modules": r".*block_1.*"},
             [
@@ -193,6 +193,7 @@ REFUSED = [
     (picture_model, {"target_modules": ["hidden"], "init_lora_weights": "pissa"}, "'pissa'"),
     (picture_model, {"target_modules": ["hidden"], "task_type": "SEQ_CLS"}, "modules_to_save instead"),
     (picture_model, {"target_modules": ["hidden"], "bias": "all"}, "batch norms such as 'norm'"),
+    (vit, {"target_modules": ["query"], "layers_to_transform": [1, 2]}, "no block 2; counted from 0, there are [0, 1]"),
     (picture_model, {"target_modules": None}, "Endings in this model: first (1)"),
     (grouped, {"target_modules": ["x"]}, "2 groups"),
     (shared_axis, {"target_modules": ["x"]}, "an axis that inputs and outputs share"),
@@ -222,6 +223,75 @@ def test_second_adapter__is_refused():
     model = apply_lora(picture_model(), LoraConfig(r=2, target_modules=["hidden"]))
     with pytest.raises(TargetError, match="adapters already"):
         apply_lora(model, LoraConfig(r=2, target_modules=["first"]))
+
+
+def nameless():
+    layers = [keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(4)]
+    return keras.Sequential(layers)
+
+
+def test_name_that_keras_made_up__is_refused_where_it_would_mean_another_layer():
+    nameless()
+    model = nameless()
+    assert list(layers_of(model)) == ["dense", "dense_1"]
+    first = model.layers[0]
+    first.name = "dense_1"  # as if one had been built before
+    for config in ({"target_modules": ["dense_1"]}, {"target_modules": ["dense"], "modules_to_save": ["dense_1"]}):
+        with pytest.raises(TargetError, match=r"Keras calls so what has the path 'dense' here.*use 'dense'"):
+            apply_lora(model, LoraConfig(r=2, **config))
+    apply_lora(model, LoraConfig(r=2, target_modules="dense_1"))  # a regular expression means paths
+    assert not hasattr(first, "lora")
+    assert hasattr(model.layers[1], "lora")
+
+
+def test_names_that_people_gave__are_no_mistake():
+    twins = [keras.layers.Dense(4, name="twin"), keras.layers.Dense(4, name="twin")]
+
+    class Twins(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other = twins
+
+        def call(self, inputs):
+            return self.other(self.one(inputs))
+
+    model = Twins()
+    model(numbers(1, 4))
+    apply_lora(model, LoraConfig(r=2, target_modules=["twin"]))
+    assert [hasattr(twin, "lora") for twin in twins] == [True, False]
+
+
+def test_adapters__have_variables_of_different_paths():
+    model = apply_lora(vit(), LoraConfig(r=2, target_modules=["query", "value"]))
+    paths = [variable.path for variable in model.trainable_variables]
+    assert len(set(paths)) == len(paths) == 8
+
+
+def test_adapted_model__is_not_saved_without_its_adapters(tmp_path):
+    model = apply_lora(picture_model(), LoraConfig(r=2, target_modules=["hidden"], modules_to_save=["score"]))
+    fill(model)
+    with pytest.raises(AdapterError, match="save_adapter or save_bundle, or call merge_lora"):
+        model.save(tmp_path / "model.keras")
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(AdapterError, match="ModelCheckpoint"):
+        model.fit(pixels(4), np.arange(4), verbose=0, callbacks=[keras.callbacks.ModelCheckpoint(tmp_path / "m.keras")])
+    merge_lora(model).save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_allclose(output(again, pixels()), output(model, pixels()), atol=1e-5)
+
+
+def test_checkpoint_of_weights__holds_the_adapters(tmp_path):
+    def adapted():
+        return apply_lora(picture_model(), LoraConfig(r=2, target_modules=["hidden"], modules_to_save=["score"]))
+
+    model, path = adapted(), tmp_path / "best.weights.h5"
+    model.compile(keras.optimizers.SGD(0.5), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    kept = keras.callbacks.ModelCheckpoint(path, save_weights_only=True)
+    model.fit(pixels(8, seed=1), np.arange(8) % 4, epochs=2, verbose=0, callbacks=[kept])
+    again = adapted()
+    again.load_weights(path)
+    assert np.abs(output(model, pixels()) - output(picture_model(), pixels())).max() > 1e-3
+    np.testing.assert_allclose(output(again, pixels()), output(model, pixels()), atol=1e-5)
 
 
 def test_remove_lora__leaves_the_base():

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -13,8 +14,10 @@ from tests.keras.making import fill, once, output, picture_model, pixels, value,
 
 import lumora
 from lumora import LoraConfig
+from lumora.bundle.merging import merge
+from lumora.bundle.soup import soup
 from lumora.data import Labels
-from lumora.errors import AdapterFileError, BundleError
+from lumora.errors import AdapterFileError, BundleError, TargetError
 from lumora.integrations.keras import (
     apply_lora,
     describe,
@@ -23,7 +26,7 @@ from lumora.integrations.keras import (
     save_adapter,
     save_bundle,
 )
-from lumora.integrations.keras.files import tensors_of
+from lumora.integrations.keras.files import put_adapter, tensors_of
 from lumora.models import Preprocessing
 from lumora.tasks import Classification, Segmentation
 
@@ -164,6 +167,107 @@ def test_damaged_bundle__is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(BundleError, match="not as it was written"):
         load_bundle(tmp_path / "bundle", base=picture_model())
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("precision", ["bfloat16", "mixed_bfloat16"])
+def test_bundle__of_a_model_of_short_numbers(tmp_path, precision, method):
+    def short():
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(precision)
+        try:
+            return picture_model()
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    model = apply_lora(short(), CONFIG) if method == "lora" else short()
+    fill(model, scale=0.1)
+    save_bundle(tmp_path / "bundle", model, about(model))
+    again = load_bundle(tmp_path / "bundle", base=short())
+    np.testing.assert_array_equal(output(again, pixels()).astype("f4"), output(model, pixels()).astype("f4"))
+    if method == "lora":
+        stored = tensors_of(again)["base_model.model.score.kernel"]
+        assert stored.dtype == (torch.bfloat16 if precision == "bfloat16" else torch.float32)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Shifted(keras.Model):
+    """Holds a weight of its own."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.score = keras.layers.Dense(4, name="score")
+
+    def build(self, shape):
+        self.shift = self.add_weight(shape=(3,), initializer="zeros", name="shift")
+        self.score.build((None, 3))
+
+    def call(self, inputs):
+        return self.score(keras.ops.mean(inputs, (1, 2)) + self.shift)
+
+
+def shifted(by=0.0):
+    keras.utils.set_random_seed(3)
+    model = Shifted(name="shifted")
+    model.build((None, 12, 12, 3))
+    model.shift.assign(np.full(3, by))
+    return model
+
+
+def test_weights_that_a_model_itself_holds__are_its_own_too(tmp_path):
+    whole = shifted(0.5)
+    save_bundle(tmp_path / "whole", whole, about(whole))
+    again = load_bundle(tmp_path / "whole", base=shifted())
+    np.testing.assert_allclose(output(again, pixels()), output(whole, pixels()), atol=1e-6)
+    model = apply_lora(shifted(0.5), LoraConfig(r=2, target_modules=["score"]))
+    save_bundle(tmp_path / "adapted", model, about(model))
+    with pytest.raises(BundleError, match="its weights are others"):
+        load_bundle(tmp_path / "adapted", base=shifted(0.25))
+
+
+@once
+def test_base_in_a_file__is_noted_by_its_whole_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = trained()
+    with pytest.raises(BundleError, match=r"no file base\.keras; model\.save\('base\.keras'\)"):
+        about(model, "keras:base.keras")
+    picture_model().save("base.keras")
+    assert about(model, "keras:base.keras").base.name == f"keras:{tmp_path / 'base.keras'}"
+    save_bundle("bundle", model, about(model, "keras:base.keras"))
+    (tmp_path / "base.keras").rename(tmp_path / "moved.keras")
+    with pytest.raises(BundleError, match=r"say where: base='keras:path/to/base\.keras'"):
+        load_bundle("bundle")
+    again = load_bundle("bundle", base="keras:moved.keras")
+    np.testing.assert_allclose(output(again, pixels()), output(model, pixels()), atol=1e-5)
+
+
+def test_bundle__is_not_for_what_works_on_torch_models(tmp_path):
+    model = trained()
+    save_bundle(tmp_path / "bundle", model, about(model))
+    with pytest.raises(BundleError, match=r"is a Keras bundle.*merge_lora"):
+        merge(tmp_path / "bundle", tmp_path / "plain", base=picture_model())
+    assert not (tmp_path / "plain").exists()
+    with pytest.raises(BundleError, match="is a Keras bundle"):
+        soup([tmp_path / "bundle"] * 2, tmp_path / "soup", base=picture_model())
+
+
+@pytest.mark.parametrize("options", [{"init_lora_weights": "pissa"}, {"init_lora_weights": "olora"}])
+def test_adapter_with_another_start__is_read(options):
+    model = trained()
+    again = put_adapter(picture_model(), replace(CONFIG, **options), tensors_of(model))
+    np.testing.assert_allclose(output(again, pixels()), output(model, pixels()), atol=1e-6)
+
+
+def test_adapter_with_all_biases__may_predict_beside_frozen_norms():
+    config = replace(CONFIG, bias="all", batch_norm="saved")
+    model = apply_lora(picture_model(), config)
+    fill(model)
+    tensors = {key: one for key, one in tensors_of(model).items() if "moving" not in key}
+    frozen = replace(config, batch_norm="frozen")
+    again = put_adapter(picture_model(), frozen, tensors)
+    np.testing.assert_allclose(output(again, pixels()), output(model, pixels()), atol=1e-6)
+    with pytest.raises(TargetError, match="batch norms such as 'norm'"):
+        put_adapter(picture_model(), frozen, tensors, is_trainable=True)
 
 
 def places():

@@ -2,7 +2,6 @@
 
 import json
 
-import keras
 import numpy as np
 import pytest
 from tests.hub_server import TOKEN, Client, serving
@@ -24,6 +23,7 @@ from lumora.integrations.keras import (
     describe,
     load_bundle,
 )
+from lumora.integrations.keras.library import keras
 from lumora.models import Preprocessing
 from lumora.tasks import Classification, task_for
 
@@ -45,7 +45,27 @@ def test_bundle_callback__keeps_the_best_epoch(tmp_path):
     written = BundleCallback(tmp_path / "bundle", about, monitor="val_accuracy")
     _, history = fitted([MetricCallback(TASK, DATA), written])
     assert written.best == max(history["val_accuracy"])
-    assert read_about(tmp_path / "bundle").metrics["val_accuracy"] == pytest.approx(written.best)
+    metrics = read_about(tmp_path / "bundle").metrics
+    assert metrics["accuracy"] == pytest.approx(written.best)
+    assert metrics.keys() == {name.removeprefix("val_") for name in history if name.startswith("val_")}
+
+
+def test_bundle_callback__passes_over_epochs_that_were_not_measured(tmp_path):
+    written = BundleCallback(tmp_path / "bundle", about, monitor="val_accuracy")
+    _, history = fitted([MetricCallback(TASK, DATA, every=2), written], epochs=4)
+    assert len(history["loss"]) == 4
+    assert written.best == max(history["val_accuracy"])
+
+
+def test_bundle__holds_a_table_of_the_classes(tmp_path):
+    measured = MetricCallback(TASK, DATA)
+
+    def with_classes(model, scores):
+        seen = Preprocessing(resize=(12, 12))
+        return describe(model, TASK, seen, (12, 12), metrics=scores, per_class=measured.scores.per_class)
+
+    fitted([measured, BundleCallback(tmp_path / "bundle", with_classes, monitor=None)], epochs=1)
+    assert read_about(tmp_path / "bundle").per_class == measured.scores.per_class != {}
 
 
 def test_bundle_callback__can_follow_a_loss_or_nothing(tmp_path):
@@ -60,6 +80,7 @@ def test_bundle_callback__can_follow_a_loss_or_nothing(tmp_path):
 def test_bundle_callback__without_its_score_says_which_there_are(tmp_path):
     with pytest.raises(BundleError, match=r"no 'val_mean_iou' in the logs of fit, only 'loss'"):
         fitted([BundleCallback(tmp_path / "bundle", about)])
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_run_callback__writes_rows_and_a_log(tmp_path):
@@ -73,6 +94,19 @@ def test_run_callback__writes_rows_and_a_log(tmp_path):
     assert not (tmp_path / "run/report.html").exists()  # without data
     with pytest.raises(RunError, match="is not empty"):
         RunCallback(tmp_path / "run")
+
+
+def test_run_callback__tells_scores_of_training_from_those_held_back(tmp_path):
+    model = picture_model()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.05), loss, metrics=["accuracy"])
+    run = RunCallback(tmp_path / "run")
+    held_back = (pixels(8, seed=9), np.arange(8) % 4)
+    history = model.fit(*DATA[0], validation_data=held_back, epochs=2, verbose=0, callbacks=[run]).history
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    names = {"loss": "loss", "val_loss": "val_loss", "train_accuracy": "accuracy", "accuracy": "val_accuracy"}
+    for there, here in names.items():
+        assert [row[there] for row in rows] == pytest.approx(history[here])
 
 
 def test_run_callback__reports_on_the_bundle(tmp_path):

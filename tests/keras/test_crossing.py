@@ -12,14 +12,17 @@ from lumora import LoraConfig, PeftModel, get_peft_model
 from lumora.bundle import BaseReference, written_and_verified
 from lumora.bundle import load as load_torch
 from lumora.data import Labels
-from lumora.errors import AdapterError, LumoraError, LumoraWarning
+from lumora.errors import AdapterError, BundleError, LumoraError, LumoraWarning
 from lumora.integrations.keras import (
     apply_lora,
+    convert_bundle,
     count_parameters,
     describe,
     from_torch,
     load_adapter,
+    load_bundle,
     save_adapter,
+    save_bundle,
     to_torch,
 )
 from lumora.integrations.keras.library import keras_hub
@@ -165,10 +168,10 @@ def test_bundle_from_keras__predicts_the_same_in_torch(tmp_path):
     model = from_torch(base)
     apply_lora(model, LoraConfig(r=3, target_modules=["query", "value"], modules_to_save=["predictions"]))
     fill(model)
-    known = load_base(str(tmp_path / "base"), task="classification", labels=TASK.labels.names)
-    about = describe(model, TASK, SEEN, (32, 32))
-    about = type(about)(**{**vars(about), "base": BaseReference.of(known)})
-    written_and_verified(tmp_path / "bundle", to_torch(model), about)
+    save_bundle(tmp_path / "in_keras", model, describe(model, TASK, SEEN, (32, 32)))
+    with pytest.raises(BundleError, match="needs the name of its base"):
+        convert_bundle(tmp_path / "in_keras", tmp_path / "bundle", base=from_torch(base))
+    convert_bundle(tmp_path / "in_keras", tmp_path / "bundle", to=str(tmp_path / "base"), base=from_torch(base))
     loaded = load_torch(tmp_path / "bundle").model
     np.testing.assert_allclose(of_torch(loaded, pixels(side=32)), output(model, pixels(side=32)), **CLOSE)
 
@@ -184,7 +187,8 @@ def test_bundle_from_torch__predicts_the_same_in_keras(tmp_path):
     about = describe(vit(), TASK, SEEN, (32, 32))
     about = type(about)(**{**vars(about), "base": BaseReference.of(known), "method": "lora"})
     written_and_verified(tmp_path / "bundle", model, about)
-    made = from_torch(load_torch(tmp_path / "bundle").model)
+    convert_bundle(tmp_path / "bundle", tmp_path / "in_keras")
+    made = load_bundle(tmp_path / "in_keras", base=from_torch(known.module))
     np.testing.assert_allclose(output(made, pixels(side=32)), of_torch(model.eval(), pixels(side=32)), **CLOSE)
 
 

@@ -8,7 +8,8 @@ from tests.keras.making import picture_model, pixels, value
 
 from lumora.data import Labels
 from lumora.errors import MetricError
-from lumora.integrations.keras import MetricCallback, evaluate
+from lumora.integrations.keras import MetricCallback, describe, evaluate
+from lumora.models import Preprocessing
 from lumora.tasks import Classification, Segmentation
 
 NAMES = ("sky", "sea", "land", "wood")
@@ -70,6 +71,41 @@ def test_metric_callback__puts_scores_into_the_logs_that_later_callbacks_see():
     assert [score is None for score in seen] == [True, False, True, False]
     assert history.history["val_accuracy"] == [seen[1], seen[3]]
     assert callbacks[0].scores["accuracy"] == evaluate(model, CLASSES, data)["accuracy"]
+
+
+def ending(*last):
+    layers = [keras.Input((12, 12, 3)), keras.layers.GlobalAveragePooling2D(), *last]
+    return keras.Sequential(layers)
+
+
+PROBABLE = {
+    "dense": lambda: ending(keras.layers.Dense(4, activation="softmax", name="score")),
+    "sigmoid": lambda: ending(keras.layers.Dense(4, activation="sigmoid")),
+    "activation": lambda: ending(keras.layers.Dense(4), keras.layers.Activation("softmax")),
+    "layer": lambda: ending(keras.layers.Dense(4), keras.layers.Softmax()),
+    "reshaped": lambda: ending(keras.layers.Dense(4), keras.layers.Softmax(), keras.layers.Reshape((2, 2))),
+    "nested": lambda: ending(keras.Sequential([keras.layers.Dense(4), keras.layers.Softmax()])),
+    "operation": lambda: keras.Model(
+        given := keras.Input((12, 12, 3)), keras.ops.softmax(keras.layers.Dense(4)(keras.layers.Flatten()(given)))
+    ),
+    "application": lambda: keras.applications.MobileNetV2((32, 32, 3), 0.35, weights=None, classes=4),
+}
+
+
+@pytest.mark.parametrize("name", PROBABLE)
+def test_model_that_gives_probabilities__is_refused(name):
+    with pytest.raises(MetricError, match=r"probabilities, not logits.*classifier_activation=None"):
+        evaluate(PROBABLE[name](), CLASSES, list(batches(CLASSES)))
+
+
+def test_model_that_gives_probabilities__gets_no_bundle():
+    with pytest.raises(MetricError, match="'score' ends in a softmax"):
+        describe(PROBABLE["dense"](), CLASSES, Preprocessing(resize=(12, 12)), (12, 12))
+
+
+def test_softmax_inside_a_model__is_none_of_its_end():
+    model = ending(keras.layers.Dense(4, activation="softmax"), keras.layers.Dense(4))
+    assert 0 <= evaluate(model, CLASSES, list(batches(CLASSES)))["accuracy"] <= 1
 
 
 def test_batches_of_another_form__are_refused():

@@ -25,7 +25,7 @@ def test_example__trains_measures_writes_a_bundle_and_predicts(arguments, tmp_pa
     about = json.loads((tmp_path / "bundle/lumora.json").read_text())
     assert [row["epoch"] for row in rows] == [1]
     assert about["method"] == ("lora" if arguments else "full")
-    assert about["metrics"]["val_mean_iou"] == rows[0]["mean_iou"]
+    assert about["metrics"]["mean_iou"] == rows[0]["mean_iou"]
     assert f"mean IoU on the pictures held back: {rows[0]['mean_iou']:.3f}" in done.stdout
     assert (tmp_path / "overlay.png").is_file()
 

@@ -79,7 +79,7 @@ def compare(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], toleran
 
 def tolerance_of(model: nn.Module) -> float:
     """What counts as rounding, as a share of the largest logit: more for weights of 16 bits."""
-    short = any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters())
+    short = any(t.dtype in (torch.float16, torch.bfloat16) for t in (*model.parameters(), *model.buffers()))
     return 5e-2 if short else 1e-3
 
 

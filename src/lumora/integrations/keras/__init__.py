@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lumora.integrations.keras.callbacks import BundleCallback as BundleCallback
     from lumora.integrations.keras.callbacks import PushCallback as PushCallback
     from lumora.integrations.keras.callbacks import RunCallback as RunCallback
+    from lumora.integrations.keras.converting import convert_bundle as convert_bundle
     from lumora.integrations.keras.crossing import from_torch as from_torch
     from lumora.integrations.keras.crossing import to_torch as to_torch
     from lumora.integrations.keras.evaluating import MetricCallback as MetricCallback
@@ -46,6 +47,7 @@ _HOMES = {
     "RunCallback": "callbacks",
     "WarmUp": "optimizing",
     "apply_lora": "applying",
+    "convert_bundle": "converting",
     "count_parameters": "applying",
     "create_optimizer": "optimizing",
     "create_schedule": "optimizing",

@@ -41,8 +41,9 @@ class Adapter(keras.layers.Layer):
         of_rows = kind.weight == "embeddings"
         first, second = _starts(config.init_lora_weights, r, of_rows)
         shape_a, shape_b = kind.shapes(layer, r)
-        self.a = self.add_weight(shape=shape_a, initializer=first, name="lora_a")
-        self.b = self.add_weight(shape=shape_b, initializer=second, name="lora_b")
+        with layer._open_name_scope():  # so that each adapter's variables have a path of their own
+            self.a = self.add_weight(shape=shape_a, initializer=first, name="lora_a")
+            self.b = self.add_weight(shape=shape_b, initializer=second, name="lora_b")
         self._drops_rows = of_rows
         self.built = True
 

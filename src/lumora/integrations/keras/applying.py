@@ -9,7 +9,7 @@ from typing import Any
 
 from lumora.errors import AdapterError, LumoraWarning, NoMatchingPeftModuleError, TargetError
 from lumora.integrations.keras.adapter import Adapter, adapter_in, attach, detach
-from lumora.integrations.keras.choosing import Choice, choose
+from lumora.integrations.keras.choosing import Choice, choose, frozen_biases, mistaken_names
 from lumora.integrations.keras.layers import is_batch_norm, layers_of, own_weights, parameters_of
 from lumora.integrations.keras.library import Layer, Model, ops
 from lumora.lora.config import LoraConfig
@@ -30,12 +30,28 @@ class Adapted:
     """The layers that are trained and saved whole."""
 
 
+@dataclass(frozen=True)
+class NotSaved:
+    """Stands in the place of an adapted model's `save`: Keras would write a file without the adapters."""
+
+    model: str
+
+    def __call__(self, *_: object, **__: object) -> None:
+        """Raise, and say what to do."""
+        raise AdapterError(
+            f"{self.model}.save would leave out the adapters, and a ModelCheckpoint does so, too. Write them with "
+            "save_adapter or save_bundle, or call merge_lora first. model.save_weights and "
+            "ModelCheckpoint(..., save_weights_only=True) hold them."
+        )
+
+
 def apply_lora(model: Model, config: LoraConfig) -> Model:
     """Put adapters into a Keras model and freeze the rest of it; returns the same model.
 
     It trains on every backend, with `fit` or a loop of one's own; compile it after this. Adapters lie in their layers
     as `layer.lora` and are added beside the frozen kernel, so its gradient is never computed. Batch norms of the base
-    keep their statistics unless `batch_norm="saved"`, or the layer is in `modules_to_save`.
+    keep their statistics unless `batch_norm="saved"`, or the layer is in `modules_to_save`. `model.save` is refused
+    until `merge_lora` or `remove_lora`: Keras would leave out the adapters.
 
     Args:
         model: a built model, without adapters.
@@ -52,9 +68,22 @@ def apply_lora(model: Model, config: LoraConfig) -> Model:
     trainable params: 50 || all params: 122 || trainable%: 40.9836
     """
     choice = choose(model, config)
+    choice.problems += [*mistaken_names(model, config), *frozen_biases(model, choice)]
+    return _apply(model, choice)
+
+
+def apply_stored(model: Model, config: LoraConfig, *, is_trainable: bool) -> Model:
+    """The same for the configuration of a file, whose names are paths, and whose adapter may only have to predict."""
+    choice = choose(model, config)
+    choice.problems += frozen_biases(model, choice) if is_trainable else []
+    return _apply(model, choice)
+
+
+def _apply(model: Model, choice: Choice) -> Model:
+    config = choice.config
     _refuse(model, choice)
     for note in choice.notes:
-        warnings.warn(f"{note}.", LumoraWarning, stacklevel=2)
+        warnings.warn(f"{note}.", LumoraWarning, stacklevel=3)
     adapters = [Adapter(t.layer, t.kind, t.r, t.scaling, config) for t in choice.targets]
     _freeze(model, choice)
     for target, adapter in zip(choice.targets, adapters, strict=True):
@@ -63,6 +92,7 @@ def apply_lora(model: Model, config: LoraConfig) -> Model:
     if not isinstance(wanted, set):
         wanted = exactly([target.path for target in choice.targets], layers_of(model))
     _set_record(model, Adapted(replace(config, target_modules=wanted), tuple(choice.saved)))
+    vars(model)["save"] = NotSaved(model.name)
     if config.inference_mode:
         freeze_all(model)
     return model
@@ -112,6 +142,7 @@ def remove_lora(model: Model) -> Model:
     for layer, _ in adapters_of(model).values():
         detach(layer)
     _set_record(model, None)
+    vars(model).pop("save", None)
     _thaw(model)
     _forget_functions(model)
     return model

@@ -7,17 +7,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from lumora.bundle import About, BaseReference
 from lumora.bundle.about import installed_versions
 from lumora.errors import BundleError
 from lumora.integrations.keras.applying import adapted, is_adapted, moving_norms, trained_biases
-from lumora.integrations.keras.files import named_weights
+from lumora.integrations.keras.files import all_weights
 from lumora.integrations.keras.in_torch import InTorch
-from lumora.integrations.keras.layers import layers_of
-from lumora.integrations.keras.library import Model, keras, keras_hub, ops
+from lumora.integrations.keras.library import Model, keras, keras_hub
+from lumora.integrations.keras.logits import check_gives_logits
+from lumora.integrations.keras.values import tensor_of
 from lumora.lora.names import is_inside
 from lumora.models import Base, Preprocessing
 from lumora.models.fingerprint import of_tensors
@@ -64,31 +62,41 @@ def describe(
         size: height and width of what the model sees.
         base: the name by which `load_model` finds the base; without one, whoever loads the bundle must give the model.
         metrics: how good it is.
-        per_class: the same for each label.
+        per_class: the same for each label, as `MetricCallback.scores.per_class` has it.
     """
     if base is not None and not base.startswith(PREFIX):
         raise BundleError(
             f"base is {base!r}; a Keras base is called {PREFIX}NAME, see lumora.integrations.keras.bases."
         )
-    reference = BaseReference(
-        name=base or type(model).__name__,
-        fingerprint=fingerprint(model),
-        head="own",
-        width=WIDTH,
-        library="keras",
-        heads=adapted(model).saved if is_adapted(model) else (),
-    )
+    check_gives_logits(model)
     return About(
         task=task.name,
         labels=task.labels,
         preprocessing=preprocessing,
         size=size,
-        base=reference,
+        base=reference_to(model, base),
         method="lora" if is_adapted(model) else "full",
         threshold=task.threshold if isinstance(task, MultiLabel) else None,
         metrics=dict(metrics or {}),
         per_class=dict(per_class or {}),
-        versions={**installed_versions(), "keras": keras.__version__},
+        versions=keras_versions(),
+    )
+
+
+def keras_versions() -> dict[str, str]:
+    """The versions of everything that a Keras model's outputs depend on."""
+    return {**installed_versions(), "keras": keras.__version__}
+
+
+def reference_to(model: Model, name: str | None) -> BaseReference:
+    """What a bundle notes of a model's base. A file or folder is noted by its whole path, and must be there."""
+    return BaseReference(
+        name=_at_its_place(name) if name else type(model).__name__,
+        fingerprint=fingerprint(model),
+        head="own",
+        width=WIDTH,
+        library="keras",
+        heads=adapted(model).saved if is_adapted(model) else (),
     )
 
 
@@ -104,11 +112,9 @@ def fingerprint(model: Model) -> str | None:
     for _, norm in moving_norms(model):
         elsewhere |= {id(norm.moving_mean), id(norm.moving_variance)}
     return of_tensors(
-        (name, torch.from_numpy(np.array(ops.convert_to_numpy(variable))))
-        for path, layer in layers_of(model).items()
-        if not any(is_inside(path, one) for one in record.saved)
-        for name, variable in named_weights(path, layer)
-        if id(variable) not in elsewhere
+        (name, tensor_of(variable))
+        for path, name, variable in all_weights(model)
+        if not any(is_inside(path, one) for one in record.saved) and id(variable) not in elsewhere
     )
 
 
@@ -130,9 +136,21 @@ def base_of(model: Model, about: About) -> Base:
     )
 
 
+def _at_its_place(name: str) -> str:
+    place = Path(name.removeprefix(PREFIX)).expanduser()
+    if place.suffix == FILE and not place.is_file():
+        raise BundleError(
+            f"There is no file {place}; model.save({str(place)!r}) writes it before the model is adapted."
+        )
+    return f"{PREFIX}{place.resolve()}" if place.exists() else name
+
+
 def _from_file(path: Path) -> Model:
     if not path.is_file():
-        raise BundleError(f"There is no file {path}; model.save(path) writes one before the model is adapted.")
+        raise BundleError(
+            f"There is no file {path}. If the base lies elsewhere now, say where: base='{PREFIX}path/to/{path.name}'. "
+            "model.save(path) writes one before the model is adapted."
+        )
     if importlib.util.find_spec("keras_hub") is not None:
         keras_hub()  # which makes its classes known
     try:

@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from lumora.bundle import About, Loaded, names
 from lumora.bundle.about import about_to_json
 from lumora.bundle.card import card
 from lumora.bundle.processor import processor_values
-from lumora.bundle.proof import LOGITS, compare, prove
+from lumora.bundle.proof import LOGITS, compare, prove, tolerance_of
 from lumora.bundle.reading import check_fingerprint
 from lumora.bundle.verify import verify_before_manifest
 from lumora.bundle.writing import write_tensors
@@ -24,13 +22,13 @@ from lumora.data.durable import write_folder
 from lumora.errors import AdapterFileError, BundleError, LumoraError
 from lumora.integrations.keras.applying import is_adapted, remove_lora
 from lumora.integrations.keras.bases import base_of, load_model
-from lumora.integrations.keras.files import named_weights, put_adapter, save_adapter, tensors_of
+from lumora.integrations.keras.files import all_weights, put_adapter, save_adapter, tensors_of
 from lumora.integrations.keras.in_torch import InTorch
-from lumora.integrations.keras.layers import layers_of
-from lumora.integrations.keras.library import Model, keras, ops
+from lumora.integrations.keras.library import Model, keras
+from lumora.integrations.keras.precision import full_precision
+from lumora.integrations.keras.values import array_of, tensor_of
 from lumora.lora import files
 
-_TOLERANCE = 1e-3
 _LISTED = 5
 
 
@@ -46,13 +44,15 @@ def save_bundle(folder: str | os.PathLike[str], model: Model, about: About) -> N
     """
     if (about.method == "lora") != is_adapted(model):
         raise BundleError(f'The bundle is to have the method "{about.method}", which is not how the model was trained.')
-    proof = prove(InTorch(model), about)
+    with full_precision():
+        proof = prove(InTorch(model), about)
 
     def fill(place: Path) -> None:
         _fill(place, model, about, proof)
         if about.base.is_nameless:
             again = put_together(place, about, base=_copy_of(model), allow_other_base=False)
-            compare(proof, prove(again.model, about), _TOLERANCE)
+            with full_precision():
+                compare(proof, prove(again.model, about), tolerance_of(again.model))
         else:
             verify_before_manifest(place)
 
@@ -102,11 +102,11 @@ def _fill(place: Path, model: Model, about: About, proof: Mapping[str, Tensor]) 
 
 
 def _all_weights(model: Model) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.array(ops.convert_to_numpy(v))) for name, v in _weights(model).items()}
+    return {name: tensor_of(variable) for name, variable in _weights(model).items()}
 
 
 def _weights(model: Model) -> dict[str, Any]:
-    return {name: v for path, layer in layers_of(model).items() for name, v in named_weights(path, layer)}
+    return {name: variable for _, name, variable in all_weights(model)}
 
 
 def _copy_of(model: Model) -> Model:
@@ -122,7 +122,7 @@ def _copy_of(model: Model) -> Model:
         copy.build_from_config(model.get_build_config())
     ours = _all_weights(model)  # copied: on JAX two variables of one value would share it, and one call frees it
     for name, variable in _weights(copy).items():
-        variable.assign(ours[name].numpy())
+        variable.assign(array_of(ours[name]))
     return copy
 
 
@@ -163,5 +163,5 @@ def _filled(model: Model, home: Path) -> Model:
     if problems:
         raise AdapterFileError(f"The tensors do not fit {model.name}: {'; '.join(problems[:_LISTED])}.")
     for name, variable in own.items():
-        variable.assign(stored[name].numpy())
+        variable.assign(array_of(stored[name]))
     return model

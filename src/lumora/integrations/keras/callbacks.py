@@ -25,6 +25,9 @@ from lumora.training.recipe import Recipe
 from lumora.training.report.subject import of_bundle
 from lumora.training.report.writing import write
 
+_HELD_BACK = "val_"
+"""How Keras begins the names of what was measured on pictures held back."""
+_LOSS = "loss"
 Describe = Callable[[Model, dict[str, float]], About]
 """What a bundle says of a model with these scores; usually calls `describe`."""
 
@@ -32,11 +35,13 @@ Describe = Callable[[Model, dict[str, float]], About]
 class BundleCallback(keras.callbacks.Callback):
     """Writes a bundle whenever a score is better than before; each is verified before it takes its place.
 
-    It reads the logs, so a `MetricCallback` that measures the score comes before it in the list.
+    It reads the logs, so a `MetricCallback` that measures the score comes before it in the list. After an epoch without
+    the score nothing is written.
 
     Args:
         folder: where the bundle goes.
-        about: what it says of itself, given the model and the epoch's logs.
+        about: what it says of itself, given the model and what was measured on pictures held back: the logs that begin
+            with `val_`, without that.
         monitor: the score in the logs; None writes after every epoch.
         lowest: whether lower is better, as for a loss.
     """
@@ -53,20 +58,27 @@ class BundleCallback(keras.callbacks.Callback):
         self.folder, self.about, self.monitor, self.lowest = Path(folder), about, monitor, lowest
         self.best: float | None = None
         """The score of the bundle that is there."""
+        self._seen: set[str] = set()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write a bundle if this epoch is the best."""
         scores = {name: float(value) for name, value in (logs or {}).items()}
+        self._seen |= set(scores)
         if self.monitor is not None:
-            if self.monitor not in scores:
-                raise BundleError(
-                    f"There is no {self.monitor!r} in the logs of fit, only {', '.join(map(repr, scores))}. Put the "
-                    "MetricCallback that measures it before this callback, or choose another monitor."
-                )
-            if not self._is_best(scores[self.monitor]):
+            if self.monitor not in scores or not self._is_best(scores[self.monitor]):
                 return
             self.best = scores[self.monitor]
-        save_bundle(self.folder, self.model, self.about(self.model, scores))
+        measured = {name.removeprefix(_HELD_BACK): v for name, v in scores.items() if name.startswith(_HELD_BACK)}
+        save_bundle(self.folder, self.model, self.about(self.model, measured))
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Raise if there was nothing to choose by."""
+        if self.monitor is not None and self._seen and self.monitor not in self._seen:
+            found = ", ".join(map(repr, sorted(self._seen)))
+            raise BundleError(
+                f"There was no {self.monitor!r} in the logs of fit, only {found}, so no bundle was written. Put the "
+                "MetricCallback that measures it before this callback, or choose another monitor."
+            )
 
     def _is_best(self, score: float) -> bool:
         if math.isnan(score):
@@ -142,12 +154,7 @@ class RunCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add a row and a line."""
-        given = logs or {}
-        # Scores are called as in other runs; the loss on the pictures held back keeps its own name.
-        numbers = {
-            name if (plain := name.removeprefix("val_")) in given else plain: float(value)
-            for name, value in given.items()
-        }
+        numbers = _called_as_in_other_runs({name: float(value) for name, value in (logs or {}).items()})
         row = {"epoch": epoch + 1, "step": self._step, "rate": self._rate(), "is_best": self._has_new_bundle()}
         self._folder.append_metrics({**row, **numbers, "seconds": round(time.monotonic() - self._began, 3)})
         self._told(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
@@ -181,3 +188,16 @@ class RunCallback(keras.callbacks.Callback):
     def _told(self, text: str) -> None:
         with self._folder.log.open("a", encoding="utf-8") as log:
             log.write(text + "\n")
+
+
+def _called_as_in_other_runs(logs: dict[str, float]) -> dict[str, float]:
+    """Scores of pictures held back under their plain names, those of training as `train_…`; both losses as they are.
+
+    >>> _called_as_in_other_runs({"loss": 2.0, "accuracy": 0.7, "val_loss": 2.5, "val_accuracy": 0.5})
+    {'loss': 2.0, 'train_accuracy': 0.7, 'val_loss': 2.5, 'accuracy': 0.5}
+    """
+    kept = {_LOSS, _HELD_BACK + _LOSS}
+    return {
+        name if name in kept else f"train_{name}" if _HELD_BACK + name in logs else name.removeprefix(_HELD_BACK): value
+        for name, value in logs.items()
+    }

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from lumora.integrations.keras.adapter import adapter_in
 from lumora.integrations.keras.kinds import LINEAR, Kind, kind_of, why_not
-from lumora.integrations.keras.layers import block_of, head_paths, is_batch_norm, layers_of
+from lumora.integrations.keras.layers import blocks_of, head_paths, is_batch_norm, is_made_up, layers_of
 from lumora.integrations.keras.library import Layer, Model
 from lumora.lora.config import LoraConfig
 from lumora.lora.matching import (
+    BlockOf,
     Found,
     check_clash,
     check_found,
@@ -19,7 +20,7 @@ from lumora.lora.matching import (
     note_unused_patterns,
     saved_paths,
 )
-from lumora.lora.names import exactly, is_inside, pattern_value
+from lumora.lora.names import ends_with, exactly, is_inside, pattern_value
 
 _USUAL = {"ViTBackbone": {"query", "value"}, "MiTBackbone": {"q", "v"}}
 """What is usually adapted, by the class of the model or of a layer in it."""
@@ -53,7 +54,6 @@ def choose(model: Model, config: LoraConfig) -> Choice:
     choice = Choice(config=config)
     choice.problems += [*_refused_options(config), *_refused_model(model, layers)]
     saved = saved_paths(config, layers, choice)
-    choice.problems += _refused_biases(config, layers, saved)
     choice.saved = {path: layers[path] for path in saved}
     free = {path: layer for path, layer in layers.items() if not any(is_inside(path, one) for one in saved)}
     adaptable = [path for path, layer in free.items() if kind_of(layer) is not None]
@@ -61,12 +61,61 @@ def choose(model: Model, config: LoraConfig) -> Choice:
     if wanted is None:
         return choice
     check_clash(wanted, config, choice)
+    block_of = blocks_of(adaptable)
     meant, kept = kept_paths(config, wanted, free, block_of)
+    choice.problems += _unknown_blocks(config, meant, block_of)
     check_found(meant, kept, wanted, config, choice, paths=layers, adaptable=adaptable)
     for path in kept:
         _add_target(path, free[path], config, choice)
     note_unused_patterns(config, kept, choice)
     return choice
+
+
+def mistaken_names(model: Model, config: LoraConfig) -> list[str]:
+    """Problems of names that Keras made up: in a configuration they would mean other layers than their owner thinks."""
+    problems: list[str] = []
+    layers = layers_of(model)
+    made_up = [path for path, layer in layers.items() if is_made_up(layer)]
+    for entry in _entries(config):
+        found = [path for path in made_up if layers[path].name == entry and not ends_with(path, entry)]
+        if found:
+            problems.append(
+                f"{entry!r}: Keras calls so what has the path {found[0]!r} here, for it counts all that was built "
+                f"before; use {found[0]!r}, or give the layers names of your own. Another layer with the path "
+                f"{entry!r} is meant by a regular expression"
+            )
+    return problems
+
+
+def frozen_biases(model: Model, choice: Choice) -> list[str]:
+    """Problems of biases to be trained in frozen batch norms: Keras keeps statistics where nothing is trained."""
+    if choice.config.bias != "all" or choice.config.batch_norm != "frozen":
+        return []
+    norms = [path for path, layer in layers_of(model).items() if is_batch_norm(layer)]
+    norms = [path for path in norms if not any(is_inside(path, one) for one in choice.saved)]
+    if not norms:
+        return []
+    return [
+        f"bias='all' would train the beta of batch norms such as {norms[0]!r}, whose statistics Keras keeps only where "
+        "nothing is trained; use bias='lora_only', or batch_norm='saved'"
+    ]
+
+
+def _entries(config: LoraConfig) -> list[str]:
+    """Every name in a configuration; regular expressions are none."""
+    lists = (config.target_modules, config.exclude_modules, config.modules_to_save)
+    return sorted({entry for names in lists if names and not isinstance(names, str) for entry in names})
+
+
+def _unknown_blocks(config: LoraConfig, paths: Iterable[str], block_of: BlockOf) -> list[str]:
+    wanted = config.layers_to_transform
+    if wanted is None:
+        return []
+    known = {number for path in paths if (number := block_of(path, config.layers_pattern)) is not None}
+    unknown = [number for number in ([wanted] if isinstance(wanted, int) else wanted) if number not in known]
+    if not unknown or not known:
+        return []
+    return [f"layers_to_transform: there is no block {unknown[0]}; counted from 0, there are {sorted(known)}"]
 
 
 def _refused_options(config: LoraConfig) -> list[str]:
@@ -92,19 +141,6 @@ def _refused_model(model: Model, layers: dict[str, Layer]) -> list[str]:
     if any(adapter_in(layer) is not None for layer in layers.values()):
         return ["the model has adapters already; merge_lora(model) or remove_lora(model) first"]
     return []
-
-
-def _refused_biases(config: LoraConfig, layers: dict[str, Layer], saved: Collection[str]) -> list[str]:
-    """Keras keeps the statistics of a batch norm only where nothing in it is trained."""
-    if config.bias != "all" or config.batch_norm != "frozen":
-        return []
-    norms = [p for p, one in layers.items() if is_batch_norm(one) and not any(is_inside(p, s) for s in saved)]
-    if not norms:
-        return []
-    return [
-        f"bias='all' would train the beta of batch norms such as {norms[0]!r}, whose statistics Keras keeps only where "
-        "nothing is trained; use bias='lora_only', or batch_norm='saved'"
-    ]
 
 
 def _wanted(

@@ -19,7 +19,9 @@ from lumora.integrations.keras import segformer_layers, vit_layers
 from lumora.integrations.keras.applying import adapted, is_adapted
 from lumora.integrations.keras.files import put_adapter, tensors_of
 from lumora.integrations.keras.layers import layers_of
-from lumora.integrations.keras.library import Layer, Model, keras, ops
+from lumora.integrations.keras.library import Layer, Model, keras
+from lumora.integrations.keras.logits import check_gives_logits
+from lumora.integrations.keras.values import tensor_of
 from lumora.lora import LoraConfig, PeftModel, files, get_peft_model
 from lumora.lora.layers import LoraLayer
 from lumora.lora.names import is_inside
@@ -66,6 +68,7 @@ def to_torch(model: Model) -> nn.Module:
     enlarges them to the picture's size.
     """
     architecture = _of_keras(model)
+    check_gives_logits(model)
     other = architecture.to_torch(model)
     pairs = architecture.pairs(model)
     state = {name: tensor for _, name, tensor in _weights_for_torch(model, pairs)}
@@ -190,7 +193,7 @@ def _paired(model: Model, pairs: Mapping[str, str]) -> Iterator[tuple[str, Layer
 def _weights_for_torch(model: Model, pairs: Mapping[str, str]) -> Iterator[tuple[str, str, Tensor]]:
     """The path in Keras, the name in torch and the value of every weight."""
     for path, layer, name, variable in _paired(model, pairs):
-        value = _to_torch(layer, variable.name, np.array(ops.convert_to_numpy(variable), dtype=np.float32))
+        value = _to_torch(layer, variable.name, tensor_of(variable).float().numpy())
         yield path, name, torch.from_numpy(np.ascontiguousarray(value))
 
 
@@ -219,7 +222,7 @@ def _adapted_in_torch(model: Model, other: nn.Module, pairs: Mapping[str, str]) 
         if factor:
             state[f"{files.PREFIX}{pairs[path]}.{factor}"] = tensor
         else:
-            value = _to_torch(own[path], name, tensor.numpy())
+            value = _to_torch(own[path], name, tensor.float().numpy())
             state[files.PREFIX + _name_in_torch(own[path], pairs[path], name)] = torch.from_numpy(
                 np.ascontiguousarray(value)
             )

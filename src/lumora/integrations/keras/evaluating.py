@@ -12,6 +12,7 @@ from torch import Tensor
 from lumora.errors import MetricError
 from lumora.integrations.keras.in_torch import logits_from
 from lumora.integrations.keras.library import Model, keras
+from lumora.integrations.keras.logits import check_gives_logits
 from lumora.tasks import Task
 from lumora.tasks.evaluating import proved
 from lumora.tasks.metrics import Scores
@@ -31,6 +32,7 @@ def evaluate(model: Model, task: Task[Any], data: Batches, *, seen: Callable[[in
         data: batches of (pictures, labels) with channels last, or a `Loader`.
         seen: is told how many pictures are done, after every batch.
     """
+    check_gives_logits(model)
     metrics = task.new_metrics()
     done = 0
     for batch in proved(task, _plain(data)):

@@ -17,14 +17,16 @@ from lumora.errors import AdapterFileError
 from lumora.integrations.keras.applying import (
     adapted,
     adapters_of,
-    apply_lora,
+    apply_stored,
     freeze_all,
     moving_norms,
+    remove_lora,
     trained_biases,
 )
 from lumora.integrations.keras.kinds import Kind
 from lumora.integrations.keras.layers import layers_of, own_weights
-from lumora.integrations.keras.library import Layer, Model, ops
+from lumora.integrations.keras.library import Layer, Model
+from lumora.integrations.keras.values import tensor_of
 from lumora.lora import files
 from lumora.lora.config import LoraConfig
 from lumora.lora.files.configuration import config_text
@@ -46,9 +48,10 @@ class Slot:
 
     def read(self) -> Tensor:
         """The value as the file has it."""
-        value = np.array(ops.convert_to_numpy(self.variable))
-        if self.kind is not None:
-            value = self.kind.a_to_file(value) if self.first else self.kind.b_to_file(value)
+        tensor = tensor_of(self.variable)
+        if self.kind is None:
+            return tensor
+        value = self.kind.a_to_file(tensor.numpy()) if self.first else self.kind.b_to_file(tensor.numpy())
         return torch.from_numpy(np.ascontiguousarray(value))
 
     def fitted(self, stored: Tensor) -> np.ndarray[Any, Any]:
@@ -124,9 +127,9 @@ def put_adapter(
     model: Model, config: LoraConfig, tensors: Mapping[str, Tensor], *, is_trainable: bool = False
 ) -> Model:
     """The same for an adapter that was read already."""
-    from lumora.integrations.keras.applying import remove_lora
-
-    apply_lora(model, replace(config, inference_mode=False))
+    # How the factors started does not matter any more; they are all replaced.
+    as_stored = replace(config, inference_mode=False, init_lora_weights=True, eva_config=None)
+    apply_stored(model, as_stored, is_trainable=is_trainable)
     try:
         put_tensors(model, tensors)
     except AdapterFileError:
@@ -145,14 +148,23 @@ def weights_inside(layers: Mapping[str, Layer], path: str) -> Iterator[tuple[str
 
 
 def named_weights(path: str, layer: Layer) -> Iterator[tuple[str, Any]]:
-    """A layer's own weights under their paths; where two have one name, the later ones get a number."""
+    """A layer's own weights under their paths; where two have one name, the later ones get a number.
+
+    The path of a model itself is empty.
+    """
     taken: set[str] = set()
     for variable in own_weights(layer):
         name, number = variable.name, 2
         while name in taken:
             name, number = f"{variable.name}_{number}", number + 1
         taken.add(name)
-        yield f"{path}.{name}", variable
+        yield f"{path}.{name}" if path else name, variable
+
+
+def all_weights(model: Model) -> Iterator[tuple[str, str, Any]]:
+    """The path of the layer that holds it, the name and the variable of every weight; adapters are none."""
+    for path, layer in {"": model, **layers_of(model)}.items():
+        yield from ((path, name, variable) for name, variable in named_weights(path, layer))
 
 
 def _slots(model: Model) -> Iterator[tuple[str, Slot]]:

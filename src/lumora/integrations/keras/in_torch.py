@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from lumora.errors import MetricError, UnknownAdapterError
 from lumora.integrations.keras.applying import is_adapted, set_strength
-from lumora.integrations.keras.library import Array, Model, keras
+from lumora.integrations.keras.library import Array, Model, check_channels_last
+from lumora.integrations.keras.logits import check_gives_logits
 
 
 class InTorch(nn.Module):
@@ -22,8 +23,11 @@ class InTorch(nn.Module):
 
     def __init__(self, model: Model) -> None:
         super().__init__()
+        check_gives_logits(model)
         # In a tuple: with torch as Keras's backend the model is a module, too, and its weights would become ours.
         self._kept = (model,)
+        # Holds nothing; what compares outputs sees by it how long the numbers are that the model computes with.
+        self.register_buffer("precision", torch.zeros(0, dtype=_precision(model)), persistent=False)
 
     @property
     def keras_model(self) -> Model:
@@ -49,17 +53,16 @@ class InTorch(nn.Module):
 
 def logits_from(model: Model, pixels: Array) -> Tensor:
     """The logits of a model for pictures (N, H, W, 3), as a task wants them: (N, K) or (N, K, h, w), on the CPU."""
-    given = model.predict_on_batch(_as_wanted(np.asarray(pixels)))
+    check_channels_last()
+    given = model.predict_on_batch(np.asarray(pixels))
     logits = torch.from_numpy(np.array(_logits_in(given), dtype=np.float32))
-    return logits if logits.dim() != 4 or _channels_first() else logits.permute(0, 3, 1, 2)
+    return logits.permute(0, 3, 1, 2) if logits.dim() == 4 else logits
 
 
-def _as_wanted(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)) if _channels_first() else pixels
-
-
-def _channels_first() -> bool:
-    return keras.config.image_data_format() == "channels_first"
+def _precision(model: Model) -> torch.dtype:
+    """The shortest numbers that a layer computes with."""
+    computed = {layer.compute_dtype for layer in model._flatten_layers()}
+    return next((getattr(torch, name) for name in ("bfloat16", "float16") if name in computed), torch.float32)
 
 
 def _logits_in(given: Any) -> Any:

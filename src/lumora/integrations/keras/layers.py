@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from lumora.integrations.keras.library import Layer, Model, keras
+from lumora.lora.matching import BlockOf
 from lumora.lora.names import block_index
 
 _NUMBERED = re.compile(r"_(\d+)(?=\.|$)")
@@ -27,13 +29,36 @@ def layers_of(model: Model) -> dict[str, Layer]:
     return dict(_walk(model, "", set()))
 
 
-def block_of(path: str, layers_pattern: Collection[str] | str | None) -> int | None:
-    """The number of the block that a layer lies in: of the list that holds it, or at the end of the block's name.
+def blocks_of(paths: Collection[str]) -> BlockOf:
+    """What tells the block that a layer lies in, by the list that holds it or the number at the end of its name.
 
-    >>> block_of("encoder.block_3.mha.query", None), block_of("blocks.0.fc", ["blocks"])
-    (3, 0)
+    Blocks are counted from 0, also where their names count from 1.
+
+    >>> block_of = blocks_of(["encoder.block_1.mha.query", "encoder.block_2.mha.query"])
+    >>> block_of("encoder.block_2.mha.query", None), blocks_of(["blocks.0.fc"])("blocks.0.fc", ["blocks"])
+    (1, 0)
     """
+
+    @cache
+    def first(pattern: tuple[str, ...] | None) -> int:
+        return min((number for path in paths if (number := _number(path, pattern)) is not None), default=0)
+
+    def block_of(path: str, layers_pattern: Collection[str] | str | None) -> int | None:
+        names = [layers_pattern] if isinstance(layers_pattern, str) else layers_pattern
+        pattern = tuple(names) if names else None
+        number = _number(path, pattern)
+        return None if number is None else number - first(pattern)
+
+    return block_of
+
+
+def _number(path: str, layers_pattern: Collection[str] | None) -> int | None:
     return block_index(_NUMBERED.sub(r".\1", path), layers_pattern)
+
+
+def is_made_up(layer: Layer) -> bool:
+    """Whether a layer's name is one that Keras gives to layers without a name."""
+    return re.fullmatch(rf"{re.escape(_stem(layer))}(_\d+)?", layer.name) is not None
 
 
 def is_batch_norm(layer: Layer) -> bool:
@@ -76,14 +101,18 @@ def _walk(owner: Layer, above: str, seen: set[int]) -> Iterator[tuple[str, Layer
 
 
 def _name(owner: Layer, layer: Layer, made_up: Counter[str]) -> str:
-    stem = keras.src.utils.naming.to_snake_case(type(layer).__name__)
-    if re.fullmatch(rf"{re.escape(stem)}(_\d+)?", layer.name) is None:
+    if not is_made_up(layer):
         return layer.name
     attribute = next((name for name, held in _held(owner) if held is layer), None)
     if attribute is not None:
         return attribute
+    stem = _stem(layer)
     made_up[stem] += 1
     return stem if made_up[stem] == 1 else f"{stem}_{made_up[stem] - 1}"
+
+
+def _stem(layer: Layer) -> str:
+    return keras.src.utils.naming.to_snake_case(type(layer).__name__)
 
 
 def _held(owner: Layer) -> Iterator[tuple[str, Any]]:

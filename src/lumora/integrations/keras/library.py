@@ -44,6 +44,15 @@ keras = _imported("keras", "keras")
 ops = keras.ops
 
 
+def check_channels_last() -> None:
+    """Raise where Keras is set to have the channels of pictures first."""
+    if keras.config.image_data_format() != "channels_last":
+        raise LumoraError(
+            "Keras is set to channels first; Lumora's part for it has channels last on every backend: "
+            "keras.config.set_image_data_format('channels_last')"
+        )
+
+
 def tensorflow() -> Any:
     """TensorFlow, which `tf.data` needs whatever the backend is."""
     return _imported("tensorflow", "keras")

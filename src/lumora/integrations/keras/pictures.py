@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,19 @@ from lumora.data import Cache, Pictures, Sample, Source
 from lumora.data.loader import Order, ready, together
 from lumora.data.transforms import Transform
 from lumora.errors import DataError
-from lumora.integrations.keras.library import keras, tensorflow
+from lumora.integrations.keras.library import check_channels_last, keras, tensorflow
 from lumora.tasks import Task
 
 Numbers = np.ndarray[Any, Any]
+Batch = tuple[Numbers, Numbers]
 
 
 class PictureDataset(keras.utils.PyDataset):
     """Batches of pictures (N, H, W, 3) and labels for `fit` on any backend.
 
-    They are those of `lumora.data.Loader` with the same seed: the same samples in the same order, the same pixels.
+    They are those of `lumora.data.Loader` with the same seed: the same samples in each epoch, the same pixels, and with
+    `fit(..., shuffle=False)` the same order. Without that Keras draws an order of the batches from Python's `random`.
+    An epoch is counted once all its batches were given out.
 
     Args:
         source: where samples come from, or some samples.
@@ -35,7 +39,7 @@ class PictureDataset(keras.utils.PyDataset):
         drop_last: whether to leave out a last batch that is not full. As `shuffle` if not said.
         seed: of the order and of all that is random in the transform.
         cache: keeps decoded pictures.
-        workers: threads that read ahead.
+        workers: threads that make the next batches, as many, before they are asked for; with 0 none is made ahead.
     """
 
     def __init__(
@@ -52,14 +56,17 @@ class PictureDataset(keras.utils.PyDataset):
         cache: Cache | None = None,
         workers: int = 1,
     ) -> None:
-        super().__init__(workers=workers)
-        if batch_size < 1:
-            raise DataError(f"batch_size is {batch_size}; it must be at least 1.")
+        super().__init__()  # Keras's own threads would keep batches of one epoch for the next
+        check_channels_last()
+        if batch_size < 1 or workers < 0:
+            raise DataError(f"batch_size is {batch_size} and workers is {workers}; at least 1 and 0 are needed.")
         samples = _samples(source, task, split)
         self.task = task
         self.pictures = Pictures(samples, transform, seed, cache, classes=len(task.labels))
         self._order = Order(len(samples), batch_size, seed, shuffle, drop_last, 0, 1)
         self._batches = list(self._order)
+        self._given: set[int] = set()
+        self._ahead = _Ahead(self._made, len(self), workers)
 
     @property
     def epoch(self) -> int:
@@ -68,18 +75,27 @@ class PictureDataset(keras.utils.PyDataset):
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch."""
+        self._ahead.forget()
+        self._given.clear()
         self._order.epoch = epoch
         self.pictures.set_epoch(epoch)
         self._batches = list(self._order)
 
     def on_epoch_end(self) -> None:
-        """Keras calls this after each epoch."""
-        self.set_epoch(self.epoch + 1)
+        """Go on to the next epoch if this one was given out. Keras calls it after each, and before the first, too."""
+        if len(self._given) == len(self):
+            self.set_epoch(self.epoch + 1)
 
     def __len__(self) -> int:
         return self._order.whole()
 
     def __getitem__(self, index: int) -> tuple[Numbers, Numbers]:
+        index = range(len(self))[index]
+        batch = self._ahead.take(index)
+        self._given.add(index)
+        return batch
+
+    def _made(self, index: int) -> tuple[Numbers, Numbers]:
         items = [self.pictures.drawn(i) for i in self._batches[index]]
         batch = ready(self.pictures, together(items), torch.device("cpu"))
         if any(isinstance(value, list) for value in batch.values()):
@@ -103,10 +119,12 @@ def to_tf_dataset(
     drop_last: bool | None = None,
     seed: int = 0,
     cache: Cache | None = None,
+    workers: int = 1,
 ) -> Any:
-    """The same batches as a `tf.data.Dataset`, whose length is known. Going through it again gives the next epoch.
+    """The same batches as a `tf.data.Dataset`, whose length is known, in the order of the `Loader`.
 
-    The next batch is made while one is trained on. Arguments are those of `PictureDataset`.
+    Going through it again gives the next epoch, or once more the one that was left early. Arguments are those of
+    `PictureDataset`.
     """
     tf = tensorflow()
     pictures = PictureDataset(
@@ -119,11 +137,14 @@ def to_tf_dataset(
         drop_last=drop_last,
         seed=seed,
         cache=cache,
+        workers=workers,
     )
     signature = _signature(pictures, tf)
     epochs = _Epochs(pictures)
     dataset = tf.data.Dataset.from_generator(epochs.next, output_signature=signature)
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(pictures))).prefetch(1)
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False  # what TensorFlow reads ahead would count as given out
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(pictures))).with_options(options)
 
 
 def _signature(pictures: PictureDataset, tf: Any) -> Any:
@@ -136,7 +157,7 @@ def _signature(pictures: PictureDataset, tf: Any) -> Any:
 
 
 class _Epochs:
-    """Gives one epoch after the other; one that was left early does not come again."""
+    """Gives one epoch after the other. One that was left early begins again: on some backends `fit` looks first."""
 
     def __init__(self, pictures: PictureDataset) -> None:
         self._pictures = pictures
@@ -144,14 +165,43 @@ class _Epochs:
         self._turn = threading.Lock()
 
     def next(self) -> Iterator[tuple[Numbers, Numbers]]:
-        with self._turn:
-            epoch, self._next = self._next, self._next + 1
+        epoch = self._next
         for i in range(len(self._pictures)):
             with self._turn:  # another iteration may have moved it meanwhile
                 if self._pictures.epoch != epoch:
                     self._pictures.set_epoch(epoch)
                 batch = self._pictures[i]
+                if i + 1 == len(self._pictures):
+                    self._next = max(self._next, epoch + 1)
             yield batch
+
+
+class _Ahead:
+    """Makes batches in threads before they are asked for, as long as they are asked for one after the other."""
+
+    def __init__(self, make: Callable[[int], Batch], count: int, workers: int) -> None:
+        self._make, self._count, self._workers = make, count, workers
+        self._threads = ThreadPoolExecutor(workers, "lumora-pictures") if workers else None
+        self._coming: dict[int, Future[Batch]] = {}
+        self._turn = threading.RLock()
+
+    def take(self, index: int) -> Batch:
+        """A batch; those that follow it are begun."""
+        if self._threads is None:
+            return self._make(index)
+        with self._turn:
+            if index not in self._coming:
+                self.forget()
+            for i in range(index, min(index + 1 + self._workers, self._count)):
+                if i not in self._coming:
+                    self._coming[i] = self._threads.submit(self._make, i)
+            return self._coming.pop(index).result()
+
+    def forget(self) -> None:
+        """Let go what was begun, and wait for what cannot be stopped: it reads what the next epoch changes."""
+        with self._turn:
+            wait([one for one in self._coming.values() if not one.cancel()])
+            self._coming.clear()
 
 
 def _samples(source: Source | Sequence[Sample], task: Task[Any], split: str) -> Sequence[Sample]:
@@ -167,8 +217,6 @@ def _samples(source: Source | Sequence[Sample], task: Task[Any], split: str) -> 
 
 
 def _channels(pixels: Tensor) -> Numbers:
-    if keras.config.image_data_format() == "channels_first":
-        return pixels.contiguous().numpy()
     return pixels.permute(0, 2, 3, 1).contiguous().numpy()
 
 

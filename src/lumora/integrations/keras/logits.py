@@ -1,0 +1,53 @@
+"""Whether a Keras model gives logits, which is what losses, metrics, bundles and the torch models take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lumora.errors import MetricError
+from lumora.integrations.keras.library import Layer, Model, keras
+
+_CLASSES = ("Softmax", "Sigmoid")
+"""Layers, and operations such as `keras.ops.softmax`."""
+_LOOKED_THROUGH = ("Activation", "Dropout", "Flatten", "Identity", "Permute", "Reshape", "Resizing", "UpSampling2D")
+"""Layers that leave probabilities what they are."""
+
+
+def check_gives_logits(model: Model) -> None:
+    """Raise where a model's last layer gives probabilities. One without known outputs is taken at its word.
+
+    >>> layers = [keras.Input((4,)), keras.layers.Dense(2, activation="softmax", name="score")]
+    >>> check_gives_logits(keras.Sequential(layers))
+    Traceback (most recent call last):
+    lumora.errors.MetricError: sequential... gives probabilities, not logits, for 'score' ends in a softmax or ...
+    """
+    if (found := next((layer for layer in _last(model) if _gives_probabilities(layer)), None)) is not None:
+        raise MetricError(
+            f"{model.name} gives probabilities, not logits, for {found.name!r} ends in a softmax or sigmoid. Build the "
+            "model without: classifier_activation=None in keras.applications, activation=None in a layer."
+        )
+
+
+def _gives_probabilities(layer: Layer) -> bool:
+    known = keras.activations
+    activation = getattr(layer, "activation", None)
+    return type(layer).__name__ in _CLASSES or activation in (known.softmax, known.sigmoid)
+
+
+def _last(model: Model) -> Iterator[Layer]:
+    """The layers and operations that give a model's outputs."""
+    for output in getattr(model, "outputs", None) or []:
+        yield from _giving(output)
+
+
+def _giving(tensor: Any) -> Iterator[Layer]:
+    if not hasattr(tensor, "_keras_history"):
+        return
+    layer, node, _ = tensor._keras_history
+    yield layer
+    if isinstance(layer, keras.Model):
+        yield from _last(layer)
+    elif type(layer).__name__ in _LOOKED_THROUGH:
+        for given in layer._inbound_nodes[node].input_tensors:
+            yield from _giving(given)
