@@ -38,6 +38,10 @@ def kind_of(content: bytes) -> str | None:
     return "webp" if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else None
 
 
+class _SilentError(Exception):
+    """A decoder ended before it said anything."""
+
+
 class Decoders:
     """Processes that decode; one that fails or takes too long is ended, and another one takes its place.
 
@@ -82,7 +86,18 @@ class Decoders:
         return Seen(hosted, torch.frombuffer(bytearray(pixels), dtype=torch.uint8).view(shape), (height, width))
 
     async def _ask(self, preprocessing: Preprocessing, content: bytes) -> tuple[dict[str, Any], bytes]:
-        process = await self._free.get()
+        try:
+            return await self._ask_one(preprocessing, content)
+        except _SilentError:  # it had failed before, perhaps; if it was the picture, it fails again
+            pass
+        try:
+            return await self._ask_one(preprocessing, content)
+        except _SilentError as error:
+            raise undecodable("The picture made its decoder fail.") from error
+
+    async def _ask_one(self, preprocessing: Preprocessing, content: bytes) -> tuple[dict[str, Any], bytes]:
+        while (process := await self._free.get()).returncode is not None:  # something has ended it
+            self._give_up(process)
         asking = asyncio.create_task(self._answer(process, preprocessing, content))
         self._busy.add(asking)
         asking.add_done_callback(self._busy.discard)
@@ -103,16 +118,19 @@ class Decoders:
             raise undecodable(
                 f"Decoding the picture took longer than {self._settings.decode_time:g} seconds; it was given up."
             ) from error
-        except (OSError, EOFError, ValueError, asyncio.IncompleteReadError) as error:
+        except (ValueError, asyncio.IncompleteReadError) as error:
             raise undecodable("The picture made its decoder fail.") from error
+        except (OSError, EOFError) as error:
+            raise _SilentError from error
         finally:
             if whole:
                 self._free.put_nowait(process)
             else:  # it may still be at it, or be no more
-                self.ended += 1
-                self._replace(process)
+                self._give_up(process)
 
-    def _replace(self, process: asyncio.subprocess.Process) -> None:
+    def _give_up(self, process: asyncio.subprocess.Process) -> None:
+        """End a process, and let another one come up."""
+        self.ended += 1
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         if self._stopped:
