@@ -12,7 +12,7 @@ from torch import nn
 
 from lumora.errors import LumoraError
 from lumora.lora.targets import default_targets
-from lumora.models import assembly, facts, names
+from lumora.models import assembly, facts, libraries, names
 from lumora.models.assembly import Built, HeadChoice, TaskName, Wish
 from lumora.models.features import Features, find_features
 from lumora.models.fingerprint import fingerprint
@@ -116,6 +116,15 @@ def load_base(
     )
     built = assembly.of_module(name, wish) if isinstance(name, nn.Module) else assembly.of_name(name, wish)
     return _base(name, known, wish, built)
+
+
+def fetch_base(name: str) -> None:
+    """Have the files here that `load_base` reads of a name: what is not in the cache is downloaded.
+
+    Nothing is built. Files that a library finds by ways of its own (timm's older weights) are left to it.
+    """
+    facts.facts(name)
+    libraries.fetch_weights(names.parse(name))
 
 
 def _count(task: TaskName | None, num_labels: int | None, labels: Sequence[str] | None) -> int | None:

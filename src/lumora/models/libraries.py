@@ -106,12 +106,7 @@ def torchvision_model(name: str, *, meta: bool) -> nn.Module:
 
     check_torchvision(name)
     if not meta:
-        try:
-            return _model(_torchvision_pretrained(name), name)
-        except pickle.UnpicklingError as error:
-            raise _more_than_tensors(f"torchvision's {name!r}") from error
-        except (OSError, RuntimeError) as error:
-            raise LumoraError(f"The weights of torchvision's {name!r} could not be loaded: {error}") from error
+        return _model(_torchvision_pretrained(name), name)
     parameters = inspect.signature(models.get_model_builder(name)).parameters
     # Segmentation and detection models fetch their backbone's weights unless told otherwise.
     without = {option: None for option in ("weights", "weights_backbone") if option in parameters}
@@ -127,7 +122,7 @@ def _torchvision_pretrained(name: str) -> Any:
     from torchvision import models
 
     weights: Any = models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
-    tensors: Any = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    tensors = _torchvision_tensors(name)
 
     def read(**_options: Any) -> Any:
         return tensors
@@ -136,8 +131,37 @@ def _torchvision_pretrained(name: str) -> Any:
         weights.get_state_dict = read
         try:
             return models.get_model(name, weights=weights)
+        except (OSError, RuntimeError) as error:
+            raise LumoraError(f"The weights of torchvision's {name!r} could not be loaded: {error}") from error
         finally:
             del weights.get_state_dict
+
+
+def _torchvision_tensors(name: str) -> Any:
+    """A model's pretrained tensors, downloaded if they are not here."""
+    from torchvision import models
+
+    weights: Any = models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+    try:
+        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _more_than_tensors(f"torchvision's {name!r}") from error
+    except (OSError, RuntimeError) as error:
+        raise LumoraError(f"The weights of torchvision's {name!r} could not be loaded: {error}") from error
+
+
+def fetch_weights(name: ModelName) -> None:
+    """Have the files with a model's pretrained weights here, unless its library has ways of its own to find them."""
+    if name.library == "transformers":
+        places.weights(name.rest)
+    elif name.library == "timm":
+        _timm_file(name.rest)
+    elif name.library == "smp":
+        smp_file(smp_options(name.rest)[1], places.WEIGHTS)
+    elif name.library == "torchvision":
+        check_torchvision(name.rest)
+        if not weights_are_here(name):
+            _torchvision_tensors(name.rest)
 
 
 def weights_are_here(name: ModelName) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 
@@ -18,6 +19,8 @@ from lumora.serve.hosting.addition import Addition
 from lumora.serve.hosting.extracting import NotSharedError, Structures
 from lumora.serve.hosting.places import ModulePlace, NormPlace, Place, Riders, place_for
 from lumora.tasks.base import logits_of
+
+LOG = logging.getLogger("lumora.serve.hosting")
 
 
 class SharedBase:
@@ -45,12 +48,13 @@ class SharedBase:
         self._riders = Riders(sequence_first=any(not m.batch_first for m in attentions))
         self._places: dict[str, Place] = {}
         self._turn = threading.Lock()
-        self._mixes = True
+        self._apart: set[torch.Size] = set()
+        """Sizes of batches whose samples a layer does not tell apart, as a batch of 16 where there are 16 tokens."""
 
     @property
     def mixes(self) -> bool:
-        """Whether samples of several bundles go through together, and not one bundle after the other."""
-        return self._mixes
+        """Whether samples of several bundles went through together so far, and never one bundle after the other."""
+        return not self._apart
 
     def prepare(self, addition: Addition) -> None:
         """Make places for all that a bundle adds; what has none is an error, and nothing was changed then."""
@@ -78,23 +82,30 @@ class SharedBase:
         """
         with self._turn, torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             pixels = pixels.to(self.device, self._dtype)
-            if self._mixes or len(set(additions)) == 1:
+            if pixels.shape not in self._apart or len(set(additions)) == 1:
                 try:
                     return self._run(pixels, additions)
-                except RoutingError:
-                    self._mixes = False
+                except RoutingError as error:
+                    self._keep_apart(pixels.shape, error)
             return self._one_by_one(pixels, additions)
 
-    def prove(self, addition: Addition, about: About) -> dict[str, Tensor]:
-        """What a bundle's proof must be, of the base with this addition."""
+    def prove(self, addition: Addition, about: About) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What a bundle's proof must be, of the base with this addition: alone, and in batches with another one."""
         pictures = about.at_size.normalise(proof.pictures(about.size))
+        twice, other = pictures.repeat_interleave(2, 0), Addition()
         with full_precision():
-            logits = self.logits(pictures, [addition] * len(pictures))
-        return proof.of_logits(logits.float().cpu(), about)
+            alone = self.logits(pictures, [addition] * len(pictures))
+            mixed = self.logits(twice, [addition, other] * len(pictures))[::2, : len(about.labels)]
+        return proof.of_logits(alone.float().cpu(), about), proof.of_logits(mixed.float().cpu(), about)
 
     def tolerance(self) -> float:
         """What counts as rounding when proofs are compared."""
         return proof.tolerance_of(self.model)
+
+    def _keep_apart(self, size: torch.Size, error: RoutingError) -> None:
+        if not self._apart:
+            LOG.warning("batches of this size are computed one bundle after the other: %s; %s", list(size), error)
+        self._apart.add(size)
 
     def _run(self, pixels: Tensor, additions: Sequence[Addition]) -> Tensor:
         self._riders.board(additions)
