@@ -243,7 +243,7 @@ def test_fetch__finds_bundles_that_came_into_a_folder_later(tmp_path, monkeypatc
     pool.remove("two")
     with pytest.raises(lumora.errors.UnknownAdapterError):
         pool.get("two")
-    assert pool.add_from_folders("two").name == "two"
+    assert pool.add_anew("two").name == "two"
 
 
 @pytest.mark.parametrize("name", ["../all/one", "one/../one", "/etc/passwd", "all/one", "", ".", "..", "one\0"])

@@ -131,11 +131,12 @@ def _run(
 ) -> None:
     from lumora.serve import Pool
     from lumora.serve.http import logs
-    from lumora.serve.http.running import serve
+    from lumora.serve.http.running import leave, serve
 
     logs.set_up()
     pool = Pool(bundles, device=place(device), memory=memory, base=base, allow_other_base=allow_other_base)
     serve(pool, settings, preload=preload)
+    leave(pool)
 
 
 def _check_installed() -> None:

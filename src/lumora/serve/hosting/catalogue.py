@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import threading
 import time
@@ -29,9 +30,9 @@ class Catalogue:
     def __init__(self, given: Iterable[str] = ()) -> None:
         self._origins: dict[str, Origin] = {}
         self._folders: list[Path] = []
-        self._removed: set[str] = set()
-        self._looked = 0.0
-        self._lock = threading.Lock()
+        self._removed: dict[str, Origin] = {}
+        self._looked = -_PATIENCE
+        self._lock, self._looking = threading.Lock(), threading.Lock()
         for one in given:
             self._take(one)
 
@@ -42,39 +43,51 @@ class Catalogue:
 
     def find(self, name: str) -> Origin:
         """Where the bundle of a name lies."""
+        if (known := self.known(name)) is not None:
+            return known
+        self._look_again()
         with self._lock:
-            if name not in self._origins:
-                self._look_again()
             if name not in self._origins:
                 raise UnknownAdapterError(f"There is no bundle of this name; there are {_listed(self._origins)}.")
             return self._origins[name]
+
+    def known(self, name: str) -> Origin | None:
+        """The same; None for a name that is not known yet. No folder is looked into."""
+        with self._lock:
+            return self._origins.get(name)
 
     def has(self, name: str, origin: Origin) -> bool:
         """Whether a name still stands for a bundle that was found, and not for another one or for none."""
         with self._lock:
             return self._origins.get(name) is origin
 
-    def in_folders(self, name: str) -> Origin:
-        """A bundle of this name in the folders full of bundles, whether it was removed before or not."""
+    def anew(self, name: str) -> Origin:
+        """Where the bundle of a name lies now, whether it was removed before or not.
+
+        That is in the folders full of bundles; if it is in none of them, where it came from before.
+        """
         for folder in self._folders:
             if (found := _bundles_in(folder).get(name)) is not None:
                 return Origin(folder=found)
-        raise UnknownAdapterError("None of the folders that are served has a bundle of this name.")
+        with self._lock:
+            before = self._origins.get(name) or self._removed.get(name)
+        if before is None:
+            raise UnknownAdapterError("None of the folders that are served has a bundle of this name.")
+        return dataclasses.replace(before)  # another object: what is being loaded from there now is not this one
 
     def add(self, name: str, origin: Origin) -> None:
         """Give a bundle a name, in the place of another bundle if there is one of this name."""
         checked(name)
         with self._lock:
             self._origins[name] = origin
-            self._removed.discard(name)
+            self._removed.pop(name, None)
 
     def remove(self, name: str) -> None:
         """Forget a name; it is not found in its folder again either until it is added."""
         with self._lock:
             if name not in self._origins:
                 raise UnknownAdapterError(f"There is no bundle of this name; there are {_listed(self._origins)}.")
-            del self._origins[name]
-            self._removed.add(name)
+            self._removed[name] = self._origins.pop(name)
 
     # --- what was given -----------------------------------------------------------------------------------------------
 
@@ -110,11 +123,13 @@ class Catalogue:
         self._origins[name] = origin
 
     def _look_again(self) -> None:
-        if time.monotonic() - self._looked < _PATIENCE:
-            return
-        self._looked = time.monotonic()
-        for folder in self._folders:
-            for name, place in _bundles_in(folder).items():
+        with self._looking:  # and not the other lock: folders may be slow, and names that are known are asked for
+            if time.monotonic() - self._looked < _PATIENCE:
+                return
+            found = [item for folder in self._folders for item in _bundles_in(folder).items()]
+            self._looked = time.monotonic()
+        with self._lock:
+            for name, place in found:
                 if name not in self._removed:
                     self._origins.setdefault(name, Origin(folder=place))
 

@@ -94,7 +94,8 @@ def _of_head(tensors: Mapping[str, Tensor], structure: Base, home: Path) -> Addi
         raise NotSharedError(f"The bundle {home} changes {outside[0]} without adapters.")
     for path in structure.heads:
         head = structure.module.get_submodule(path)
-        own = {name.removeprefix(f"{path}."): t for name, t in tensors.items() if is_inside(name, path)}
+        # Copies: what was read may be the file itself, mapped into memory, and the file may be replaced.
+        own = {name.removeprefix(f"{path}."): t.clone() for name, t in tensors.items() if is_inside(name, path)}
         try:
             head.load_state_dict(own, assign=True)
         except RuntimeError as error:

@@ -6,19 +6,21 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from lumora.errors import BundleError, InputError
+from lumora.errors import BundleError, InputError, LumoraError
 from lumora.predict.pictures import pictures
 from lumora.predict.predictor import Prediction
 from lumora.serve.hosting.catalogue import Catalogue
 from lumora.serve.hosting.hosted import Hosted, Seen, compute
 from lumora.serve.hosting.loading import Loader, Origin
+
+Result = TypeVar("Result")
 
 _AT_ONCE = 4
 """Bundles that are being loaded at the same time."""
@@ -62,9 +64,11 @@ class Pool:
         self._loader = Loader(self.device, base, allow_other_base)
         self._loaded: OrderedDict[str, Hosted] = OrderedDict()
         self._coming: dict[str, tuple[Origin, Future[Hosted]]] = {}
-        self._failed: dict[Origin, tuple[float, Exception]] = {}
+        self._failed: dict[Origin, tuple[float, str]] = {}
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(_AT_ONCE, "lumora-loading")
+        self._looking = ThreadPoolExecutor(1, "lumora-looking")
+        self._working: set[Future[Any]] = set()
 
     # --- which bundles there are --------------------------------------------------------------------------------------
 
@@ -91,16 +95,19 @@ class Pool:
 
     def fetch(self, name: str) -> Future[Hosted]:
         """A bundle, loaded if it is not yet; others go on being used meanwhile. An unknown name is an error at once."""
+        return self.fetch_known(name) or self._fetch(name, self._catalogue.find(name))
+
+    def fetch_known(self, name: str) -> Future[Hosted] | None:
+        """The same without looking into folders; None for a name that is not known yet."""
         with self._lock:
-            if (known := self._here_or_coming(name)) is not None:
-                return known
-        origin = self._catalogue.find(name)
-        with self._lock:
-            if (known := self._here_or_coming(name)) is not None:  # since just now
-                return known
-            coming = self._threads.submit(self._load, name, origin)
-            self._coming[name] = origin, coming
-            return coming
+            if (there := self._here_or_coming(name)) is not None:
+                return there
+        origin = self._catalogue.known(name)
+        return None if origin is None else self._fetch(name, origin)
+
+    def fetch_later(self, name: str) -> Future[Future[Hosted]]:
+        """What `fetch` gives, of a thread of its own: folders may be slow."""
+        return self._work(self._looking, self.fetch, name)
 
     def get(self, name: str) -> Hosted:
         """The same, and wait for it."""
@@ -117,9 +124,15 @@ class Pool:
             self._keep(hosted)
         return hosted
 
-    def add_from_folders(self, name: str) -> Hosted:
-        """The same for a bundle in one of the folders full of bundles."""
-        return self.add(name, self._catalogue.in_folders(name))
+    def add_anew(self, name: str) -> Hosted:
+        """The same for a bundle in one of the folders full of bundles, or else from where it came before."""
+        return self.add(name, self._catalogue.anew(name))
+
+    def add_later(self, name: str, origin: Origin | None) -> Future[Hosted]:
+        """What `add` gives, or `add_anew` without an origin, as soon as one of the loading threads is free."""
+        if origin is None:
+            return self._work(self._threads, self.add_anew, name)
+        return self._work(self._threads, self.add, name, origin)
 
     def remove(self, name: str) -> None:
         """Forget a bundle. Batches that hold it already are still computed."""
@@ -129,8 +142,14 @@ class Pool:
             self._loaded.pop(name, None)
 
     def close(self) -> None:
-        """Load nothing more."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Load nothing more; what is being loaded goes on."""
+        for threads in (self._threads, self._looking):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being loaded or looked for."""
+        return bool(self._working)
 
     # --- predicting ---------------------------------------------------------------------------------------------------
 
@@ -167,6 +186,20 @@ class Pool:
         done.set_result(hosted)
         return done
 
+    def _fetch(self, name: str, origin: Origin) -> Future[Hosted]:
+        with self._lock:
+            if (there := self._here_or_coming(name)) is not None:
+                return there
+            coming = self._work(self._threads, self._load, name, origin)
+            self._coming[name] = origin, coming
+            return coming
+
+    def _work(self, threads: ThreadPoolExecutor, work: Callable[..., Result], *given: Any) -> Future[Result]:
+        future = threads.submit(work, *given)
+        self._working.add(future)
+        future.add_done_callback(self._working.discard)
+        return future
+
     def _load(self, name: str, origin: Origin) -> Hosted:
         try:
             hosted = self._load_or_rest(name, origin)
@@ -180,14 +213,16 @@ class Pool:
                     del self._coming[name]
 
     def _load_or_rest(self, name: str, origin: Origin) -> Hosted:
-        failed, error = self._failed.get(origin, (0.0, None))
-        if error is not None and time.monotonic() - failed < _REST:
-            raise error.with_traceback(None)
+        failed, reason = self._failed.get(origin, (0.0, None))
+        if reason is not None and time.monotonic() - failed < _REST:
+            raise BundleError(reason)
         try:
-            return self._loader.load(name, origin)
-        except Exception as error:
-            self._failed[origin] = time.monotonic(), error
+            hosted = self._loader.load(name, origin)
+        except LumoraError as error:  # its words alone: it holds all that was loaded until then
+            self._failed[origin] = time.monotonic(), str(error)
             raise
+        self._failed.pop(origin, None)
+        return hosted
 
     def _keep(self, hosted: Hosted) -> None:
         """Let a bundle be found, and forget others if memory is short; the lock is held."""

@@ -48,7 +48,7 @@ _WORDS = {
     415: "The body, or the picture, is of a kind that is not taken.",
     422: "The picture cannot be decoded.",
     429: "The queue is full; the header Retry-After says when to come again.",
-    503: "The bundle cannot be loaded now.",
+    503: "The bundle cannot be loaded now, or too many requests wait for bundles that are being loaded.",
     504: "No answer was ready before the deadline.",
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {

@@ -13,11 +13,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lumora.serve.http.access import Access
+from lumora.serve.http.access import ADMIN, Access
 from lumora.serve.http.batching import Batcher
 from lumora.serve.http.logs import LOG, id_for, request_id
 from lumora.serve.http.metrics import Metrics
-from lumora.serve.http.refusals import RefusedError, busy, late, malformed, too_large
+from lumora.serve.http.refusals import RefusedError, busy, gone, late, loading, malformed, too_large
 from lumora.serve.http.settings import Settings
 
 DEADLINE = "x-deadline-ms"
@@ -28,21 +28,41 @@ _MOST_HEARD = 1 << 26
 
 
 class Room:
-    """How many pictures are accepted and not answered yet."""
+    """How many pictures are accepted and not answered yet.
+
+    Those whose bundle is being loaded are counted apart, and a quarter as many may be: they are not to keep others out.
+    """
 
     def __init__(self, most: int, batcher: Batcher, metrics: Metrics) -> None:
         self._most, self._batcher, self._gauges = most, batcher, metrics.gauges
+        self._most_loading = max(1, most // 4)
 
     @contextmanager
     def taken(self, count: int = 1) -> Generator[None]:
         """Inside, there is room for so many more pictures; refused if there is none."""
-        if self._gauges.accepted + count > self._most:
+        if count and self._gauges.accepted + count > self._most:
             raise busy(self._gauges.accepted * self._batcher.seconds)
         self._gauges.accepted += count
         try:
             yield
         finally:
             self._gauges.accepted -= count
+
+    @contextmanager
+    def left(self) -> Generator[None]:
+        """Inside, a picture that has room waits for its bundle to be loaded; refused if too many do.
+
+        Afterwards it has room again, though there may be more than the most for a moment: it was accepted before.
+        """
+        if self._gauges.loading >= self._most_loading:
+            raise loading()
+        self._gauges.loading += 1
+        self._gauges.accepted -= 1
+        try:
+            yield
+        finally:
+            self._gauges.accepted += 1
+            self._gauges.loading -= 1
 
 
 class Gate:
@@ -62,17 +82,19 @@ class Gate:
         headers = Headers(scope=scope)
         own_id = id_for(headers.get("x-request-id"))
         mark = request_id.set(own_id)
-        told: dict[str, Any] = {"status": 500, "started": False, "heard": False}
+        told: dict[str, Any] = {"status": 500, "started": False}
+        heard = asyncio.Event()
 
         async def hearing() -> Message:
             message = await receive()
-            told["heard"] = message["type"] != "http.request" or not message.get("more_body")
+            if message["type"] != "http.request" or not message.get("more_body"):
+                heard.set()
             return message
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 told["status"] = message["status"]
-                if not told["heard"] and message["status"] != _LATE:
+                if not heard.is_set() and message["status"] != _LATE:
                     await _let_speak(headers, hearing)
                 added = MutableHeaders(scope=message)
                 added["x-request-id"] = own_id
@@ -83,7 +105,7 @@ class Gate:
             told["started"] = True
 
         try:
-            await self._answer(scope, headers, hearing, sending)
+            await self._answer(scope, headers, hearing, sending, heard)
         except Exception as error:
             refusal = _as_refusal(error)
             if not told["started"]:  # else the answer ends where it is
@@ -92,20 +114,36 @@ class Gate:
             self._told(scope, int(told["status"]), time.monotonic() - began)
             request_id.reset(mark)
 
-    async def _answer(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    async def _answer(self, scope: Scope, headers: Headers, receive: Receive, send: Send, heard: asyncio.Event) -> None:
         self._access.check(scope["path"], _raw(headers, "authorization"), _raw(headers, "host"))
         deadline = self._deadline(headers)
         self._check_length(headers)
         limited = _limited(receive, self._settings.max_body)
-        if not _predicts(scope):
+        if scope["method"] == "PUT" and scope["path"].startswith(ADMIN):  # loading takes as long as it takes
             await self._app(scope, limited, send)
             return
-        with self._room.taken():
-            try:
-                async with asyncio.timeout(deadline):
-                    await self._app(scope, limited, send)
-            except TimeoutError as error:
-                raise late(deadline) from error
+        with self._room.taken() if _predicts(scope) else contextlib.nullcontext():
+            await self._within(deadline, scope, limited, send, heard)
+
+    async def _within(self, deadline: float, scope: Scope, receive: Receive, send: Send, heard: asyncio.Event) -> None:
+        """Answer before the deadline, and only as long as there is somebody who waits."""
+        alone = asyncio.Event()
+
+        async def watch(limit: asyncio.Timeout) -> None:
+            await heard.wait()
+            if (await receive())["type"] == "http.disconnect":
+                alone.set()
+                limit.reschedule(0.0)
+
+        try:
+            async with asyncio.timeout(deadline) as limit:
+                watching = asyncio.create_task(watch(limit))
+                try:
+                    await self._app(scope, receive, send)
+                finally:
+                    watching.cancel()
+        except TimeoutError as error:
+            raise (gone() if alone.is_set() else late(deadline)) from error
 
     def _deadline(self, headers: Headers) -> float:
         given = headers.get(DEADLINE)

@@ -43,6 +43,20 @@ def busy(seconds: float) -> RefusedError:
     )
 
 
+def loading() -> RefusedError:
+    """Too many wait for bundles that are being loaded."""
+    return RefusedError(
+        503,
+        "Too many requests wait for bundles that are being loaded; come again in a few seconds.",
+        {"Retry-After": "5", "Connection": "close"},
+    )
+
+
+def gone() -> RefusedError:
+    """Nobody waits for the answer any more. The log alone sees this status, which proxies have for it as well."""
+    return RefusedError(499, "The client has gone.")
+
+
 def late(seconds: float) -> RefusedError:
     """The deadline has passed."""
     return RefusedError(504, f"No answer was ready within {seconds:g} seconds; the request was given up.")

@@ -19,7 +19,7 @@ from lumora.serve.http.serving import Serving, told
 
 
 class Added(BaseModel):
-    """Where a bundle comes from: a repository on the Hub, or if none is named a folder that is served."""
+    """Where a bundle comes from: a repository on the Hub; if none is named, from where it is known to lie."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     repository: str | None = Field(default=None, max_length=200)
@@ -42,16 +42,12 @@ def routes(serving: Serving) -> APIRouter:
     async def add(request: Request, name: str) -> dict[str, Any]:
         """Load a bundle and let it be asked for, in the place of the one that has this name, if any.
 
-        Without a body, it is the bundle of this name in the folders that are served: as it is there now.
+        Without a body, it is the bundle of this name in the folders that are served, or else where it came from
+        before: as it is there now.
         """
-        wish = await _wish(request)
-        origin = _origin(serving, name, wish)
-        loop = asyncio.get_running_loop()
+        origin = _origin(serving, name, await _wish(request))
         try:
-            if origin is None:
-                hosted = await loop.run_in_executor(None, serving.pool.add_from_folders, name)
-            else:
-                hosted = await loop.run_in_executor(None, serving.pool.add, name, origin)
+            hosted = await asyncio.wrap_future(serving.pool.add_later(name, origin))
         except UnknownAdapterError as error:
             raise unknown(str(error)) from error
         except LumoraError as error:
@@ -86,7 +82,7 @@ async def _wish(request: Request) -> Added:
 
 
 def _origin(serving: Serving, name: str, wish: Added) -> Origin | None:
-    """Where to look on the Hub; None for the folders that are served. Never a path from a request."""
+    """Where to look on the Hub; None for where the bundle is known to lie. Never a path from a request."""
     try:
         checked(name)
         if wish.repository is None:

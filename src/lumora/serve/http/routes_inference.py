@@ -14,7 +14,7 @@ from lumora.serve.http.batching import Answer
 from lumora.serve.http.bodies import json_in
 from lumora.serve.http.descriptions import REFUSALS
 from lumora.serve.http.refusals import malformed, unknown
-from lumora.serve.http.serving import Serving, written
+from lumora.serve.http.serving import Serving, loaded, written
 from lumora.serve.http.tensors import asked_in, metadata, outputs_of, pictures_in, wanted_of
 
 _PREFIX: dict[str, Any] = {"prefix": "/v2", "tags": ["Open Inference Protocol"], "responses": REFUSALS}
@@ -58,7 +58,7 @@ def model_routes(serving: Serving) -> APIRouter:
     @router.get("/models/{name}/versions/{version}")
     async def model(name: str, version: str | None = None) -> dict[str, Any]:
         """What a bundle takes and gives."""
-        return metadata(_of_version(await serving.hosted(name), version))
+        return metadata(_of_version(await loaded(await serving.coming(name)), version))
 
     @router.get("/models/{name}/ready")
     @router.get("/models/{name}/versions/{version}/ready")
@@ -66,11 +66,11 @@ def model_routes(serving: Serving) -> APIRouter:
         """Whether a bundle is loaded; if not, it is being loaded from now on."""
         hosted = next((one for one in serving.pool.loaded if one.name == name), None)
         if hosted is None:
-            loading = asyncio.ensure_future(serving.hosted(name))
+            coming = await serving.coming(name)
+            loading = asyncio.ensure_future(loaded(coming))  # which tells the log if it cannot be loaded
             loading.add_done_callback(lambda done: done.cancelled() or done.exception())
-            await asyncio.sleep(0)
-            if loading.done():  # there is none of this name, or it has come just now
-                hosted = loading.result()
+            if coming.done():  # just now
+                hosted = await loading
         else:
             _of_version(hosted, version)
         response.status_code = 200 if hosted is not None else 503

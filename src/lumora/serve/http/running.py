@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
 import socket
 import time
@@ -99,6 +101,13 @@ def serve(pool: Pool, settings: Settings, *, preload: bool = False) -> None:
         with _explained(settings):
             listening.listen(_BACKLOG)
         _run(listening, build(pool, settings), settings)
+
+
+def leave(pool: Pool) -> None:
+    """End the process, with 0, if bundles are still being loaded: nobody waits for them, and they may take for ever."""
+    if pool.busy:
+        logging.shutdown()
+        os._exit(0)  # else the interpreter would wait for the threads that load
 
 
 def _run(listening: socket.socket, gate: Gate, settings: Settings) -> None:

@@ -34,14 +34,22 @@ class Serving:
     metrics: Metrics
     room: Room
 
-    async def hosted(self, name: str) -> Hosted:
-        """The bundle of a name, loaded if need be."""
+    async def coming(self, name: str) -> Future[Hosted]:
+        """The bundle of a name, which is loaded from now on if it is not yet."""
+        if (known := self.pool.fetch_known(name)) is not None:
+            return known
         try:
-            future = self.pool.fetch(name)
+            return await asyncio.wrap_future(self.pool.fetch_later(name))
         except UnknownAdapterError as error:
             raise unknown(str(error)) from error
-        # A load that somebody no longer waits for goes on: others may wait for it too.
-        return await loaded(future)
+
+    async def hosted(self, name: str) -> Hosted:
+        """The bundle of a name for a picture that has room; it takes none while the bundle is being loaded."""
+        future = await self.coming(name)
+        if future.done():
+            return await loaded(future)
+        with self.room.left():
+            return await loaded(future)
 
     async def answer(self, request: Request, hosted: Hosted, content: bytes) -> Answer:
         """What a bundle says of an encoded picture."""
@@ -74,7 +82,10 @@ def told(request: Request, **fields: Any) -> None:
 
 
 async def loaded(future: Future[Hosted]) -> Hosted:
-    """A bundle that is being loaded; that it cannot be is the server's fault, and its reason is not for everyone."""
+    """A bundle that is being loaded; that it cannot be is the server's fault, and its reason is not for everyone.
+
+    A load that somebody no longer waits for goes on: others may wait for it too.
+    """
     try:
         return await asyncio.shield(asyncio.wrap_future(future))
     except LumoraError as error:

@@ -1,0 +1,196 @@
+"""Who is let in, how long requests may take, and who waits for whom; without a process."""
+
+import asyncio
+import threading
+
+import httpx
+import pytest
+from tests.serve.making import base_folder, bundle
+
+from lumora.serve import Pool
+from lumora.serve.hosting import catalogue
+from lumora.serve.http.access import Access
+from lumora.serve.http.app import build
+from lumora.serve.http.batching import Batcher
+from lumora.serve.http.gate import Gate, Room
+from lumora.serve.http.metrics import Metrics
+from lumora.serve.http.refusals import RefusedError
+from lumora.serve.http.settings import Settings
+
+
+@pytest.fixture
+def held(bundles, monkeypatch):
+    """A pool in which `birds` is loaded only after the event that comes with it; `animals` is there."""
+    pool, go_on = Pool([bundles], device="cpu"), threading.Event()
+    pool.get("animals")
+    load = pool._loader.load
+
+    def slowly(name, origin):
+        assert name != "birds" or go_on.wait(300)
+        return load(name, origin)
+
+    monkeypatch.setattr(pool._loader, "load", slowly)
+    yield pool, go_on
+    go_on.set()
+
+
+def asked(gate, ask):
+    """What a coroutine gives that asks a server through a client."""
+
+    async def run():
+        transport = httpx.ASGITransport(app=gate)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=300) as client:
+            return await ask(client)
+
+    return asyncio.run(run())
+
+
+def empty(client, name):
+    """Ask for a prediction of no picture at all: 400, if nothing else is in the way."""
+    return client.post(f"/predict/{name}", headers={"Content-Type": "image/png"})
+
+
+async def until(true):
+    async with asyncio.timeout(300):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+def test_room__is_not_taken_by_requests_whose_bundle_is_being_loaded(held):
+    pool, go_on = held
+    gate = build(pool, Settings(queue=1))
+    gauges = gate._metrics.gauges
+
+    async def ask(client):
+        waiting = asyncio.create_task(empty(client, "birds"))
+        await until(lambda: gauges.loading)
+        assert gauges.accepted == 0
+        others = [await empty(client, name) for name in ("animals", "birds", "animals")]
+        go_on.set()
+        return [*others, await waiting]
+
+    answers = asked(gate, ask)
+    assert [answer.status_code for answer in answers] == [400, 503, 400, 400]
+    assert int(answers[1].headers["retry-after"]) >= 1
+    assert (gauges.accepted, gauges.loading) == (0, 0)
+
+
+def test_room__is_there_again_for_whom_had_it_before():
+    metrics = Metrics(Pool(device="cpu"))
+    room = Room(4, Batcher(1, 0.0), metrics)
+    with room.taken():
+        with room.left(), room.taken(4), pytest.raises(RefusedError) as refused, room.left():
+            pass
+        assert refused.value.status == 503
+        with room.left():
+            others = room.taken(4)
+            others.__enter__()
+        assert metrics.gauges.accepted == 5
+        with room.taken(0):
+            pass
+        with pytest.raises(RefusedError), room.taken():
+            pass
+        others.__exit__(None, None, None)
+    assert metrics.gauges.accepted == 0
+
+
+def test_deadline__holds_for_what_is_said_of_a_bundle(held):
+    pool, _ = held
+
+    async def ask(client):
+        return await client.get("/v2/models/birds", headers={"X-Deadline-Ms": "100"})
+
+    answer = asked(build(pool, Settings()), ask)
+    assert (answer.status_code, "0.1 seconds" in answer.json()["error"]) == (504, True)
+
+
+def test_admin__waits_for_a_bundle_as_long_as_it_takes_and_in_a_loading_thread(held, monkeypatch):
+    pool, go_on = held
+    threads, add = [], pool.add
+    monkeypatch.setattr(pool, "add", lambda *a: threads.append(threading.current_thread().name) or add(*a))
+
+    async def ask(client):
+        waiting = asyncio.create_task(client.put("/admin/bundles/birds", headers={"X-Deadline-Ms": "1"}))
+        await asyncio.sleep(0.2)
+        go_on.set()
+        return await waiting
+
+    assert asked(build(pool, Settings()), ask).status_code == 200
+    assert [name.startswith("lumora-loading") for name in threads] == [True]
+
+
+def test_names__that_are_not_known_are_looked_for_in_a_thread(bundles, monkeypatch):
+    threads, real = [], catalogue._bundles_in
+    pool = Pool([bundles], device="cpu")
+    monkeypatch.setattr(
+        catalogue, "_bundles_in", lambda folder: threads.append(threading.current_thread().name) or real(folder)
+    )
+
+    async def ask(client):
+        answers = [await empty(client, "nobody"), await client.get("/v2/models/nobody/ready")]
+        return [answer.status_code for answer in answers]
+
+    assert asked(build(pool, Settings()), ask) == [404, 404]
+    assert threads == ["lumora-looking_0"]
+
+
+def test_ready__of_a_bundle_that_came_later_lets_it_be_loaded(tmp_path):
+    given = base_folder("vit", tmp_path / "base")
+    bundle(tmp_path / "all/one", *given)
+    pool = Pool([tmp_path / "all"], device="cpu")
+    bundle(tmp_path / "all/two", *given, seed=1)
+
+    async def ask(client):
+        first = await client.get("/v2/models/two/ready")
+        await until(lambda: pool.loaded)
+        return [first.status_code, (await client.get("/v2/models/two/ready")).status_code]
+
+    assert asked(build(pool, Settings()), ask) == [503, 200]
+
+
+def gone(app, *messages, deadline=300.0):
+    """What a server sends, and its log's status, when a client says these messages and goes."""
+    sent, left = [], list(messages)
+
+    async def receive():
+        if left:
+            return left.pop(0)
+        await asyncio.sleep(0.05)
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message.get("status", message["type"]))
+
+    settings, batcher, metrics = Settings(deadline=deadline), Batcher(1, 0.0), Metrics(Pool(device="cpu"))
+    gate = Gate(app, settings, Access(settings), Room(1, batcher, metrics), metrics)
+    scope = {"type": "http", "method": "POST", "path": "/predict/it", "headers": [(b"host", b"localhost")]}
+    asyncio.run(gate(scope, receive, send))
+    batcher.close()
+    assert metrics.gauges.accepted == 0
+    return sent
+
+
+def test_gate__gives_up_what_nobody_waits_for():
+    given_up = []
+
+    async def computes(scope, receive, send):
+        while (await receive())["more_body"]:
+            pass
+        try:
+            await asyncio.sleep(300)
+        except asyncio.CancelledError:
+            given_up.append(True)
+            raise
+
+    body = [{"type": "http.request", "body": b"x", "more_body": more} for more in (True, False)]
+    assert gone(computes, *body) == [499, "http.response.body"]
+    assert given_up == [True]
+
+
+def test_gate__lets_an_answer_end_that_is_ready_when_the_client_goes():
+    async def answers(scope, receive, send):
+        assert not (await receive())["more_body"]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    assert gone(answers, {"type": "http.request", "body": b"x", "more_body": False}) == [200, "http.response.body"]

@@ -1,0 +1,163 @@
+"""Loading bundles: what it keeps, what it keeps waiting, and where it looks."""
+
+import gc
+import threading
+import weakref
+
+import pytest
+from tests.cli.bundles import damaged_file
+from tests.serve.making import base_folder, bundle
+from tests.tiny_models import save_vit
+
+import lumora
+from lumora.bundle import names
+from lumora.models import load_base, places
+from lumora.serve import Pool
+from lumora.serve.hosting import loading
+from lumora.serve.hosting import pool as hosting_pool
+from lumora.serve.hosting.catalogue import Catalogue
+from lumora.serve.hosting.loading import Origin
+
+
+@pytest.fixture
+def given(tmp_path):
+    """A base, as bundles are made on it."""
+    return base_folder("vit", tmp_path / "base")
+
+
+def test_fetch__keeps_nothing_of_a_bundle_that_cannot_be_loaded_but_the_reason(tmp_path, given, monkeypatch):
+    modules = []
+
+    def noted(*args, **options):
+        base = load_base(*args, **options)
+        modules.append(weakref.ref(base.module))
+        return base
+
+    bundle(tmp_path / "it", *given)
+    save_vit(tmp_path / "base", seed=77)
+    monkeypatch.setattr(loading, "load_base", noted)
+    pool = Pool([tmp_path / "it"], device="cpu")
+    for _ in range(2):
+        with pytest.raises(lumora.errors.BundleError, match="fingerprint"):
+            pool.get("it")
+        gc.collect()
+        assert [module() for module in modules] == [None]
+
+
+def test_fetch__forgets_that_a_bundle_could_not_be_loaded_when_it_can(tmp_path, given, monkeypatch):
+    bundle(tmp_path / "bundle", *given)
+    pool = Pool([f"it={tmp_path / 'bundle'}"], device="cpu")
+    damaged_file(tmp_path)
+    with pytest.raises(lumora.errors.BundleError):
+        pool.get("it")
+    assert pool._failed
+    monkeypatch.setattr(hosting_pool, "_REST", 0.0)
+    bundle(tmp_path / "bundle", *given)
+    assert pool.get("it").name == "it"
+    assert pool._failed == {}
+
+
+def test_fetch__tries_again_at_once_after_errors_that_are_not_the_bundles(tmp_path, given, monkeypatch):
+    pool = Pool([bundle(tmp_path / "it", *given)], device="cpu")
+    load, failures = pool._loader.load, [OSError("too many open files")]
+
+    def failing(name, origin):
+        if failures:
+            raise failures.pop()
+        return load(name, origin)
+
+    monkeypatch.setattr(pool._loader, "load", failing)
+    with pytest.raises(OSError, match="too many open files"):
+        pool.get("it")
+    assert pool.get("it").name == "it"
+
+
+@pytest.mark.parametrize(("method", "file"), [("head", names.WEIGHTS), ("lora", names.ADAPTER)])
+def test_load__does_not_depend_on_the_file_any_more(tmp_path, given, method, file):
+    folder = bundle(tmp_path / "it", *given, method=method)
+    addition = Pool([folder], device="cpu").get("it").addition
+    tensors = [tensor for update in addition.updates.values() for tensor in update.tensors()]
+    tensors += [tensor for module in addition.modules.values() for tensor in module.state_dict().values()]
+    before = [tensor.clone() for tensor in tensors]
+    with (folder / file).open("r+b") as written:
+        written.write(bytes((folder / file).stat().st_size))
+    assert all(tensor.equal(was) for tensor, was in zip(tensors, before, strict=True))
+
+
+def test_load__goes_on_for_others_while_a_base_is_fetched(tmp_path, given, monkeypatch):
+    far = base_folder("vit", tmp_path / "far")
+    folders = [bundle(tmp_path / f"b{i}", *(given if i < 2 else far), seed=i) for i in range(3)]
+    pool = Pool(folders, device="cpu")
+    pool.get("b0")
+    fetching, go_on, weights = threading.Event(), threading.Event(), places.weights
+
+    def slowly(name):
+        if name == far[0]["name"]:
+            fetching.set()
+            assert go_on.wait(600)
+        return weights(name)
+
+    monkeypatch.setattr(places, "weights", slowly)
+    coming = pool.fetch("b2")
+    assert fetching.wait(300)
+    try:
+        assert pool.fetch("b1").result(100).name == "b1"
+        assert not coming.done()
+    finally:
+        go_on.set()
+    assert coming.result(300).name == "b2"
+
+
+def test_add_anew__takes_bundles_that_were_named_singly_from_where_they_came(tmp_path, given):
+    folder = bundle(tmp_path / "runs/7/bundle", *given)
+    pool = Pool([f"it={folder}"], device="cpu")
+    before = pool.get("it").version
+    bundle(folder, *given, seed=1)
+    after = pool.add_anew("it").version
+    assert after != before
+    pool.remove("it")
+    with pytest.raises(lumora.errors.UnknownAdapterError):
+        pool.get("it")
+    assert pool.add_anew("it").version == after
+    assert pool.get("it").version == after
+    with pytest.raises(lumora.errors.UnknownAdapterError):
+        pool.add_anew("other")
+
+
+def test_catalogue__knows_where_a_removed_bundle_came_from(tmp_path, given):
+    catalogue = Catalogue(["foxes=user/foxes"])
+    catalogue.add("foxes", Origin(repository="user/others", revision="v2"))
+    catalogue.remove("foxes")
+    assert catalogue.names() == []
+    assert catalogue.anew("foxes") == Origin(repository="user/others", revision="v2")
+    bundle(tmp_path / "all/foxes", *given)
+    served = Catalogue([str(tmp_path / "all")])
+    served.add("foxes", Origin(repository="user/foxes"))
+    assert served.anew("foxes").folder == tmp_path / "all/foxes"  # what lies in a served folder comes first
+
+
+def test_catalogue__answers_for_names_that_it_knows_while_it_looks_into_folders(tmp_path, given, monkeypatch):
+    bundle(tmp_path / "all/one", *given)
+    catalogue, looking, go_on = Catalogue([str(tmp_path / "all")]), threading.Event(), threading.Event()
+
+    def slowly(_folder):
+        looking.set()
+        assert go_on.wait(300)
+        return {}
+
+    monkeypatch.setattr("lumora.serve.hosting.catalogue._bundles_in", slowly)
+
+    def ask_for_another():
+        with pytest.raises(lumora.errors.UnknownAdapterError):
+            catalogue.find("two")
+
+    asking = threading.Thread(target=ask_for_another)
+    asking.start()
+    assert looking.wait(300)
+    answers = []
+    other = threading.Thread(target=lambda: answers.append((catalogue.find("one"), catalogue.names())), daemon=True)
+    other.start()
+    other.join(60)
+    go_on.set()
+    asking.join()
+    assert len(answers) == 1
