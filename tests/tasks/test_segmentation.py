@@ -7,7 +7,7 @@ from tests.tasks.samples import MadeSample
 
 from lumora.data import Labels, Source
 from lumora.errors import DataError
-from lumora.tasks import Segmentation, task_for
+from lumora.tasks import Segmentation, segmentation, task_for
 from lumora.tasks.selftest import self_test
 
 LABELS = Labels(("sky", "sea", "boat"))
@@ -63,6 +63,21 @@ def test_predict__each_picture_at_its_own_size():
         assert prediction.mask.dtype == torch.uint8
         expected = F.interpolate(one[None], size, mode="bilinear")[0].argmax(0)
         assert torch.equal(prediction.mask.long(), expected)
+
+
+@pytest.mark.parametrize(("classes", "kind"), [(2, torch.uint8), (300, torch.int32)])
+def test_predict__never_holds_class_ids_that_are_larger_than_the_masks(monkeypatch, classes, kind):
+    kinds, real = [], segmentation.upsampled_argmax
+
+    def noted(*args, **options):
+        ids = real(*args, **options)
+        kinds.append(ids.dtype)
+        return ids
+
+    monkeypatch.setattr(segmentation, "upsampled_argmax", noted)
+    task = Segmentation(Labels(tuple(f"class {i}" for i in range(classes))))
+    assert task.predict(torch.rand(1, classes, 2, 2), [(5, 4)])[0].mask.dtype == kind
+    assert kinds == [kind]
 
 
 def test_predict__more_classes_than_a_byte_holds():

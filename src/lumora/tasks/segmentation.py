@@ -99,8 +99,8 @@ class Segmentation(Task[MaskPrediction]):
         """The mask of each picture, at its own size."""
         kind = torch.uint8 if len(self.labels) <= 256 else torch.int32
         pictures = logits_of(outputs).detach().split(1)
-        masks = (upsampled_argmax(logits, size)[0] for logits, size in zip(pictures, sizes, strict=True))
-        return [MaskPrediction(mask.to(kind).cpu()) for mask in masks]
+        masks = (upsampled_argmax(logits, size, dtype=kind)[0] for logits, size in zip(pictures, sizes, strict=True))
+        return [MaskPrediction(mask.cpu()) for mask in masks]
 
     def draw(self, picture: Tensor, prediction: MaskPrediction) -> Tensor:
         """The picture seen through its mask, and a legend to the right."""
