@@ -79,6 +79,16 @@ def test_resume__mends_what_a_killed_process_left(lumora, segmenter, given, tmp_
     assert sorted(map(json.dumps, lines_of(out))) == sorted(before["predictions.jsonl"].decode().splitlines())
 
 
+def test_resume__does_again_what_no_line_tells_of(lumora, segmenter, given, tmp_path):
+    out = tmp_path / "out"
+    assert lumora("predict", segmenter, given, "--out", out).code == 0
+    before = content_of(out)
+    listed = out / "predictions.jsonl"
+    listed.write_bytes(listed.read_bytes().splitlines(keepends=True)[0])  # as after a power cut
+    assert lumora("predict", segmenter, given, "--out", out, "--resume").code == 0
+    assert content_of(out) == before
+
+
 def test_resume__tries_again_what_could_not_be_read(lumora, segmenter, given, tmp_path):
     out, whole = tmp_path / "out", (given / "a.png").read_bytes()
     (given / "a.png").write_bytes(b"")

@@ -69,6 +69,42 @@ def test_files__beginning_anew_may_be_stopped_at_any_moment(tmp_path, monkeypatc
     assert sorted(left) == ["predictions.json", "predictions.jsonl"]
 
 
+def test_resume__after_the_last_lines_were_lost_and_their_files_were_not(tmp_path):
+    pictures = [f"{name}.png" for name in "abcd"]
+    out = tmp_path / "out"
+    files = PredictionFiles(out, {})
+    for name in pictures:
+        files.add(Content({"picture": name}, b"mask", b"overlay"), name)
+    files.close()
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for path in before:  # as whole files end
+        path.write_bytes(before[path] + {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9"}.get(path.suffix, b""))
+    listed = out / "predictions.jsonl"
+    listed.write_text(listed.read_text().splitlines(keepends=True)[0])
+    with pytest.raises(OutputError, match="holds other things"):
+        PredictionFiles(out, {})
+    again = PredictionFiles(out, {}, resume=True)
+    assert again.done == {"a.png"}
+    for name in pictures[1:]:
+        again.add(Content({"picture": name}, b"new mask", b"new overlay"), name)
+    again.close()
+    assert {path for path in out.rglob("*") if path.is_file()} == before.keys()
+    assert [(out / f"masks/{name}").read_bytes()[:3] for name in pictures] == [b"mas", *[b"new"] * 3]
+    assert [json.loads(line)["picture"] for line in listed.read_text().splitlines()] == pictures
+
+
+@pytest.mark.parametrize("name", ["mine.png", "masks/mine.txt", "masks/mine.jpg", "overlays/deep/mine.png"])
+def test_resume__leaves_what_others_put_beside_its_own(tmp_path, name):
+    files = PredictionFiles(tmp_path / "out", {})
+    files.add(Content({"picture": "a"}, b"mask"), "a.png")
+    files.close()
+    (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(OutputError, match="holds other things"):
+        PredictionFiles(tmp_path / "out", {}, resume=True)
+    assert (tmp_path / "out" / name).read_text() == "mine"
+
+
 def test_files__a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"could not be written: Not a directory. Choose another place."):

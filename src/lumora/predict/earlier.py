@@ -7,6 +7,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,12 @@ _ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9"}
 """How whole files end."""
 
 
-def own_files(folder: Path) -> list[Path]:
-    """The files that an earlier call has written there; an error if there are any others."""
+def own_files(folder: Path, *, resume: bool = False) -> list[Path]:
+    """The files that an earlier call has written there; an error if there are any others.
+
+    With `resume`, masks and overlays that no line names are no error either: when a machine loses its power, the last
+    lines may be lost and their files not. They are left, and replaced when their pictures are done again.
+    """
     if not os.path.lexists(folder):
         return []
     if not folder.is_dir():
@@ -31,6 +36,7 @@ def own_files(folder: Path) -> list[Path]:
     ours = about_there(folder) is not None
     own = {folder / name for name in _listed(folder)} if ours else set[Path]()
     own |= set(_of_cut_line(folder, found)) if ours else set()
+    own |= set(filter(partial(_may_be_ours, folder), found)) if ours and resume else set()
     if others := sorted(path.relative_to(folder).as_posix() for path in found if not _is_own(path, folder, own)):
         more = f" and {len(others) - 3:,} more" if len(others) > 3 else ""
         raise OutputError(
@@ -43,6 +49,12 @@ def own_files(folder: Path) -> list[Path]:
 def _is_own(path: Path, folder: Path, own: set[Path]) -> bool:
     in_work = path.parent == folder / WORK and not path.parent.is_symlink()
     return path in own or (in_work and not path.is_symlink())
+
+
+def _may_be_ours(folder: Path, path: Path) -> bool:
+    """Whether a file lies where masks or overlays are written, and ends as they do."""
+    places = {MASKS: ".png", OVERLAYS: ".jpg"}
+    return places.get(path.relative_to(folder).parts[0]) == path.suffix and not path.is_symlink()
 
 
 def _of_cut_line(folder: Path, found: list[Path]) -> list[Path]:

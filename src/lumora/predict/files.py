@@ -84,7 +84,7 @@ class PredictionFiles:
         """The pictures that an earlier call has done."""
         made_by = json.loads(json.dumps({MARK: _FORMAT, **about}))
         with _explained(folder, "Choose another place."):
-            old = own_files(folder)
+            old = own_files(folder, resume=resume)
             earlier = about_there(folder) if resume else None
             if earlier is not None:
                 _check_same(folder, earlier, made_by)
@@ -210,9 +210,9 @@ def _removed(path: Path) -> Generator[Path]:
         path.unlink(missing_ok=True)
 
 
-def check_place(folder: Path, given: Iterable[Path]) -> None:
+def check_place(folder: Path, given: Iterable[Path], *, resume: bool = False) -> None:
     """Raise an error unless predictions may be written there: nothing of others is there, nor are the pictures."""
-    own_files(folder)
+    own_files(folder, resume=resume)
     for root in given:
         if root.is_dir() and folder.resolve().is_relative_to(root.resolve()):
             raise OutputError(
