@@ -19,6 +19,7 @@ from tests.models import checkpoints
 
 from lumora.errors import LumoraError
 from lumora.models import load_base
+from lumora.models.base import fetch_base
 
 VIT = "user/vit"
 PROCESSOR = {"image_processor_type": "ViTImageProcessor", "size": {"height": 64, "width": 64}, "resample": 3}
@@ -125,6 +126,20 @@ def test_hub__a_cached_base_asks_the_network_nothing(hub: Hub, client: Here, fol
     assert len(hub.requests) == asked
     client.disconnect()
     assert client.run(facts_of, VIT) == first
+
+
+@pytest.mark.parametrize("shard", ["50GB", "20kB"])
+def test_hub__a_base_that_was_fetched_before_asks_the_network_nothing(
+    hub: Hub, client: Here, folder: Path, shard: str
+) -> None:
+    (folder / "model.safetensors").unlink()
+    checkpoints.backbone("vit").save_pretrained(folder, max_shard_size=shard)
+    hub.add(VIT, folder)
+    client.run(fetch_base, VIT)
+    client.disconnect()
+    here = load_base(str(folder), task="classification", num_labels=3)
+    found = client.run(facts_of, VIT)
+    assert (found["fingerprint"], found["licence"], found["warned"]) == (here.fingerprint, "mit", [])
 
 
 def test_hub__shards_are_fetched(hub: Hub, client: Here, folder: Path) -> None:
