@@ -20,6 +20,11 @@ PROGRAM = Path(sys.executable).with_name("lumora")
 PATIENCE = 120_000
 """Milliseconds that anything may take on a machine with much else to do."""
 
+_STILL = """
+() => !document.querySelector(".pending, .generating") && document.getAnimations().every(one =>
+    one.playState != "running" || one.effect.getComputedTiming().endTime == Infinity)
+"""
+
 _LISTENING_IN = """
 import os, sys
 
@@ -121,6 +126,11 @@ class Page:
     def _heard(self, message: Any) -> None:
         if message.type == "error":
             self.complaints.append(message.text)
+
+
+def still(page: Any) -> None:
+    """Wait until nothing is answered and nothing moves any more on Playwright's page."""
+    page.wait_for_function(_STILL)
 
 
 @contextmanager

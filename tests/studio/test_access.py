@@ -1,7 +1,7 @@
 """The page without eyes, without a mouse, on a telephone, in the dark."""
 
 import pytest
-from tests.studio.opened import PATIENCE
+from tests.studio.opened import PATIENCE, still
 
 pytestmark = pytest.mark.slow
 
@@ -12,10 +12,6 @@ KNOWN = {
 }
 """What axe says of Gradio's parts, which is not ours to mend."""
 NAMED = "document.activeElement.getAttribute('aria-label') || document.activeElement.textContent.trim()"
-STILL = """
-() => !document.querySelector(".pending, .generating") && document.getAnimations().every(one =>
-    one.playState != "running" || one.effect.getComputedTiming().endTime == Infinity)
-"""
 
 
 @pytest.fixture
@@ -43,7 +39,7 @@ def test_tabs__fit_the_width_and_axe_finds_nothing(running, page, width, dark):
     for name in TABS:
         page.tab(name) if shown.get_by_role("tab", name=name, exact=True).is_visible() else more(shown, name)
         ready(shown, name)
-        assert shown.evaluate("document.documentElement.scrollWidth") <= width, name
+        assert fits(shown, width), name
         found += [(name, *each) for each in violations(shown)]
     assert found == []
 
@@ -61,6 +57,7 @@ def test_answers__axe_finds_nothing(running, page, vit, pictures, width, dark):
     shown.locator("#data-examine").click()
     shown.locator("#data-findings h2").wait_for(timeout=3 * PATIENCE)
     found = violations(shown, "#data-summary", "#data-samples", "#data-findings")
+    assert fits(shown, width)
     go_to("Train")
     base = shown.get_by_role("combobox", name="Base")
     base.fill(str(vit))
@@ -69,10 +66,12 @@ def test_answers__axe_finds_nothing(running, page, vit, pictures, width, dark):
     shown.locator("#train-plan-it").click()
     shown.locator("#train-plan summary").click(timeout=3 * PATIENCE)
     found += violations(shown, "#train-plan", "#train-progress")
+    assert fits(shown, width)
     go_to("Results")
     shown.locator("#results-examine").click()
     shown.locator("#results-picture img").first.wait_for(timeout=3 * PATIENCE)
     found += violations(shown, "#results-table", "#results-summary", "#results-picture")
+    assert fits(shown, width)
     go_to("Try")
     shown.locator("#try-bundles .token").first.wait_for()  # the newest bundle, chosen by itself
     shown.locator("#try-picture input[type=file]").set_input_files(next((pictures / "classes").rglob("*.png")))
@@ -80,14 +79,32 @@ def test_answers__axe_finds_nothing(running, page, vit, pictures, width, dark):
     shown.locator("#try-start").click()
     shown.locator("#try-answers .lm-card").first.wait_for(timeout=3 * PATIENCE)
     found += violations(shown, "#try-answers")
+    assert fits(shown, width)
     assert found == []
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1440, True), (390, False)])
+def test_mistakes_of_masks__fit_the_width_and_axe_finds_nothing(studio, page, masked_run, width, dark):
+    shown = page.open(studio("--runs", masked_run.parent).address, width, dark=dark)
+    page.tab("Results") if width > 1000 else more(shown, "Results")
+    ready(shown, "Results")
+    shown.locator("#results-examine").click()
+    shown.locator("#results-summary .lm-matrix").wait_for(timeout=3 * PATIENCE)
+    shown.locator("#results-picture img").first.wait_for()
+    assert violations(shown, "#results-table", "#results-split", "#results-summary", "#results-picture") == []
+    assert fits(shown, width)
+
+
+def fits(shown, width):
+    """Whether the page is no wider than its window."""
+    return shown.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def violations(shown, *places):
     """What axe finds wrong with the page, or with these places in it, once colours do not change any more."""
     from axe_playwright_python.sync_playwright import Axe
 
-    shown.wait_for_function(STILL)
+    still(shown)
     where = {"include": [[place] for place in places]} if places else None
     found = [each for each in Axe().run(shown, where).response["violations"] if each["id"] not in KNOWN]
     return [(each["id"], node["html"][:160]) for each in found for node in each["nodes"]]

@@ -3,10 +3,12 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 from tests.studio.made import made_run
-from tests.studio.opened import PATIENCE
+from tests.studio.opened import PATIENCE, still
 
 pytestmark = pytest.mark.slow
 
@@ -43,11 +45,15 @@ def test_studio__from_a_folder_to_predictions(studio, page, pictures, vit, tmp_p
     before = {path: path.read_bytes() for path in data.rglob("*.png")}
     running = studio("--runs", runs)
     shown = page.open(running.address)
+    page.tab("Train")
+    wait_for(shown, "#train-data", "No data are open")
+    page.tab("Data")
     choose(shown, "Folder with pictures", str(data))
     shown.locator("#data-open").click()
     shown.locator("#data-samples img").first.wait_for()
 
     page.tab("Train")
+    wait_for(shown, "#train-data", str(data))
     choose(shown, "Base", str(vit))
     shown.get_by_label("Epochs", exact=True).first.fill("2")
     shown.get_by_text("More choices").click()
@@ -132,11 +138,13 @@ def test_studio__a_mask_is_corrected_by_keyboard_and_painted(studio, page, maske
     shown.keyboard.press("Enter")
     wait_for(shown, "#results-notice", "corrections.jsonl")
     [first] = (tmp_path / "places.corrections/masks").glob("*.png")
-    was = first.read_bytes()
+    was, before = first.read_bytes(), np.asarray(Image.open(first))
 
     shown.get_by_text("Paint on the mask").click()
     canvas = shown.locator("#results-editor canvas").first
     canvas.wait_for()
+    shown.wait_for_timeout(1500)  # the picture comes once the editor is open
+    still(shown)
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     shown.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -153,3 +161,6 @@ def test_studio__a_mask_is_corrected_by_keyboard_and_painted(studio, page, maske
     assert len(lines) > 1
     assert {line["sample"] for line in lines} == {lines[0]["sample"]}
     assert first.read_bytes() != was
+    changed = np.asarray(Image.open(first)) != before
+    assert 0 < changed.mean() < 0.5
+    assert len(set(np.asarray(Image.open(first))[changed])) == 1

@@ -7,8 +7,17 @@ import torch
 from lumora.data import Labels, open_source
 from lumora.errors import DataError, InputError
 from lumora.predict import load
+from lumora.studio.html import render
 from lumora.studio.relabelling import NOWHERE, brush_colours, relabel, repaint, replace_class, strokes
-from lumora.studio.results_view import compared, drawn_mistake, examined, finished_runs, meant, true_mask
+from lumora.studio.results_view import (
+    TRAINING,
+    compared,
+    drawn_mistake,
+    examined,
+    finished_runs,
+    meant,
+    true_mask,
+)
 
 
 @pytest.fixture
@@ -36,6 +45,18 @@ def test_finished_runs__have_their_scores(labelled_run):
     assert compared([run]).best == {}
 
 
+def test_compared__has_a_chart_for_each_measure_and_in_it_a_line_for_each_run(labelled_run, masked_run):
+    runs = finished_runs(labelled_run.parent)
+    charts = {chart.title: chart for chart in compared(runs).charts}
+    assert charts.keys() == {"Loss", "Accuracy", "Mean IoU", "Learning rate"}
+    names = [run.name for run in runs]
+    assert all([series.name for series in chart.series] == names for chart in charts.values())
+    assert [bool(series.lines) for series in charts["Accuracy"].series] == [name == "colours" for name in names]
+    page = render("comparison", table=compared(runs))
+    assert page.count('role="img"') == 4
+    assert page.count("<h3") == 0
+
+
 def test_examined__finds_the_mistakes_that_the_bundle_makes(looked, labelled_run):
     predictor = load(labelled_run / "bundle", device="cpu")
     samples = open_source(looked.data, near_duplicates_together=False).splits["validation"]
@@ -47,6 +68,25 @@ def test_examined__finds_the_mistakes_that_the_bundle_makes(looked, labelled_run
     confusion = looked.found.confusion
     assert int(confusion.sum()) == len(samples)
     assert int(confusion.sum() - confusion.diagonal().sum()) == len(wrong)
+
+
+def test_examined__of_the_pictures_for_training_finds_what_a_training_can_learn_anew(workshop, labelled_run):
+    seen = []
+    looked = examined(workshop, str(labelled_run), TRAINING, seen=lambda *done: seen.append(done))
+    predictor = load(labelled_run / "bundle", device="cpu")
+    samples = open_source(looked.data, near_duplicates_together=False).splits["train"]
+    assert {one.key for one in looked.judged} == {s.key for s in samples if predictor.predict(s).chosen[0] != s.target}
+    assert (looked.pictures, looked.learnt, seen[-1]) == ("pictures for training", True, (len(samples), len(samples)))
+    key = looked.judged[0].key
+    said = looked.labels.names[looked.judged[0].prediction.chosen[0]]
+    relabel(looked, key, [said])
+    learnt = {s.key: s.target for s in open_source(looked.data, near_duplicates_together=False).splits["train"]}
+    assert looked.labels.names[learnt[key]] == said
+    page = render("examined", looked=looked, name="colours", counted_measures=())
+    assert "learnt these pictures by heart" in page
+    other = examined(workshop, str(labelled_run))
+    assert (other.pictures, other.learnt) == ("pictures for validation", False)
+    assert key not in {one.key for one in other.judged}
 
 
 def test_mistakes__those_with_doubted_labels_come_first(looked):
@@ -99,6 +139,9 @@ def test_replace_class__is_the_way_without_a_mouse(looked_at_masks):
     assert torch.equal(opened(looked.data)[key].mask(), torch.where(before == 0, 255, before))
     with pytest.raises(InputError, match="two different"):
         replace_class(looked, key, "red", "red")
+    for old, new in ((None, "red"), ("red", None), ("", "red")):
+        with pytest.raises(InputError, match="Choose both classes"):
+            replace_class(looked, key, old, new)
 
 
 def test_replace_class__goes_on_from_what_was_corrected_before(looked_at_masks):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lumora.errors import RunError
-from lumora.studio.progress_view import progress_of, signature
+from lumora.studio.progress_view import progress_of, signature, steps_of
 from lumora.studio.trainings import Trainings, worker
 from lumora.training.folder import RunFolder
 
@@ -81,8 +82,29 @@ def test_begin__is_found_again_stopped_and_gone_on_with(trainings, opened, pictu
 
     later.resume(folder)
     until(lambda: later.of(folder).state == "running" and len(RunFolder(folder).read_metrics()) > epochs)
+    assert steps_of(later.of(folder)).steps == 100_000 * 3
     os.kill(worker(folder), signal.SIGKILL)
     until(lambda: later.of(folder).state == "stopped")
+    assert steps_of(later.of(folder)) is None
+    shutil.rmtree(folder)
+    assert opened().all() == []  # it began, and nobody wants it any more
+
+
+@pytest.mark.slow
+def test_stop__asked_for_twice_saves_all_the_same(trainings, pictures, vit, monkeypatch):
+    sent, kill = [], os.kill
+    monkeypatch.setattr(os, "kill", lambda process, number: (number and sent.append(number), kill(process, number)))
+    folder = trainings.begin(str(pictures / "classes"), {**LONG, "base.name": str(vit)}).folder
+    until(lambda: RunFolder(folder).read_metrics()[1:])
+    assert not trainings.is_stopping(folder)
+    for _ in range(2):
+        trainings.stop(folder)
+        assert trainings.is_stopping(folder)
+    assert sent == [signal.SIGTERM]
+    assert trainings._children[folder].wait(120) == 128 + signal.SIGTERM
+    assert trainings.of(folder).state == "stopped"
+    assert not trainings.is_stopping(folder)
+    assert any(line.startswith("go on with") for line in trainings.of(folder).said)
 
 
 @pytest.mark.slow
@@ -147,6 +169,22 @@ def test_all__those_begun_last_come_first_whether_they_have_a_folder_or_not(trai
         path.write_text("{}")
         os.utime(path, (i, i))
     assert [one.name for one in trainings.all()] == ["failed at last", "new", "failed", "old"]
+
+
+@pytest.mark.parametrize(
+    ("said", "listed"),
+    [
+        ("run      runs/run\nepoch 1/1\nended: all epochs are done\n", []),
+        ("run      runs/run\n$ lumora resume runs/run\nerror: there is no run\n", ["run"]),
+        ("looking at the data …\nerror: No pictures\n", ["run"]),
+    ],
+)
+def test_all__a_run_that_was_removed_is_not_there_but_one_that_never_began_is(trainings, tmp_path, said, listed):
+    notes = tmp_path / "runs/.studio"
+    notes.mkdir(parents=True)
+    (notes / "run.json").write_text(json.dumps({"process": None, "host": socket.gethostname(), "arguments": []}))
+    (notes / "run.txt").write_text(f"$ lumora train data\n{said}")
+    assert [one.name for one in trainings.all()] == listed
 
 
 def test_all__of_a_folder_that_is_not_there_is_none(trainings):

@@ -9,9 +9,12 @@ from PIL import Image
 from tests.predict.making import arrays
 
 import lumora
+from lumora.data import Labels
 from lumora.errors import InputError
 from lumora.lora import PeftModel
-from lumora.studio.trying import drawn, try_picture, write_answers
+from lumora.studio.html import render
+from lumora.studio.trying import Answer, Tried, drawn, try_picture, write_answers
+from lumora.tasks import MaskPrediction
 
 
 @pytest.fixture
@@ -64,6 +67,15 @@ def test_drawn__shares_of_a_mask_are_of_all_its_pixels(workshop, bundles, pictur
         assert share == pytest.approx(float((mask == i).float().mean()))
         assert colour == tried.answers[0].labels.palette()[i]
     assert shown.picture.address != drawn(tried, 0.0)[0].picture.address
+
+
+def test_drawn__says_how_many_classes_are_not_shown():
+    labels = Labels(tuple(f"class {i}" for i in range(15)))
+    mask = torch.arange(15).repeat_interleave(4).reshape(6, 10)
+    tried = Tried("a", torch.zeros(3, 6, 10, dtype=torch.uint8), (Answer("a", "", labels, MaskPrediction(mask), 0.0),))
+    [shown] = drawn(tried, 0.5)
+    assert (len(shown.rows), shown.more) == (12, 3)
+    assert "and 3 more" in render("tried", answers=[shown])
 
 
 def test_write_answers__masks_are_the_class_ids(workshop, bundles, picture, tmp_path):

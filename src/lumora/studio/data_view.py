@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,9 +129,12 @@ class Visit:
     cases: tuple[Case, ...]
 
 
-def visit(path: str) -> Visit:
-    """Examine data, and fetch a few pictures to each finding. Reads every file once."""
-    report = examine(path)
+def visit(path: str, progress: Callable[[int, int], None] | None = None) -> Visit:
+    """Examine data, and fetch a few pictures to each finding. Reads every file once.
+
+    `progress` is told how many of how many samples were read.
+    """
+    report = examine(path, progress=progress)
     records = report.examined.data if report.examined else None
     by_name: dict[str, Record] = {}
     for record in records.records if records else ():

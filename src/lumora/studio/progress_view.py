@@ -11,7 +11,9 @@ from typing import Any
 from lumora.errors import LumoraError
 from lumora.studio.trainings import WORDS, Training
 from lumora.tasks.metrics.base import Scores
+from lumora.training import progress_file
 from lumora.training.folder import RunFolder
+from lumora.training.progress_file import StepsDone
 from lumora.training.recipe import Recipe, read_recipe
 from lumora.training.report.curves import Course, course
 from lumora.training.schema.contradictions import SCORES
@@ -34,10 +36,14 @@ class Progress:
     """Of all epochs."""
     left: float | None
     """Seconds, about; None where that is not known."""
+    now: StepsDone | None
+    """Where it is within its epoch; None where it does not train just now."""
     main: str
     score: float | None
     """The best so far."""
     course: Course
+    rows: Sequence[Mapping[str, Any]]
+    """What was measured, evaluation by evaluation."""
     samples: str | None
     """The newest pictures with predictions, as an address that begins with `data:`."""
     samples_of: str
@@ -46,11 +52,17 @@ class Progress:
 
 
 def signature(training: Training) -> tuple[Any, ...]:
-    """What is another one when there is something new to show."""
+    """What is another one when there is something new to show, but for the steps of an epoch."""
     run = RunFolder(training.folder)
     sizes = tuple(_size(path) for path in (run.metrics, run.log, run.report))
     newest = _newest_samples(training.folder)
-    return (str(training.folder), training.state, sizes, newest and newest.name, training.said[-1:])
+    steps = steps_of(training) is not None
+    return (str(training.folder), training.state, sizes, newest and newest.name, training.said[-1:], steps)
+
+
+def steps_of(training: Training) -> StepsDone | None:
+    """Where a training is within its epoch; None where it does not train just now."""
+    return progress_file.read(RunFolder(training.folder).progress) if training.runs else None
 
 
 def progress_of(training: Training) -> Progress:
@@ -72,9 +84,11 @@ def progress_of(training: Training) -> Progress:
         epochs=epochs,
         share=min(1.0, done / epochs) if epochs else 0.0,
         left=_left(rows, epochs) if training.runs else None,
+        now=steps_of(training),
         main=main,
         score=best[-1] if best else None,
         course=course(rows, main),
+        rows=rows,
         samples=None if newest is None else _address(newest),
         samples_of="" if newest is None else _words(newest),
         notes=tuple(_lines(run.log)),

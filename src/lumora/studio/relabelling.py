@@ -49,8 +49,10 @@ def repaint(looked: Examined, key: str, painted: Mapping[str, Any] | None) -> Pa
     return _write(looked, key, mask)
 
 
-def replace_class(looked: Examined, key: str, old: str, new: str) -> Path:
+def replace_class(looked: Examined, key: str, old: str | None, new: str | None) -> Path:
     """Write down a mask in which one class has become another; return the file of corrections."""
+    if not old or not new:
+        raise InputError("Choose both classes.")
     mask = true_mask(looked, key)
     here, there = (_id(looked.labels, name) for name in (old, new))
     if here == there:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -23,7 +23,9 @@ from lumora.tasks.evaluating import evaluate, usual_batch_size
 from lumora.tasks.label_errors import UsualConfidence, likely_label_errors
 from lumora.tasks.worst import Judged
 from lumora.training.folder import RunFolder
+from lumora.training.report.charts import Chart
 from lumora.training.report.classes import ClassTable, class_table
+from lumora.training.report.curves import courses
 from lumora.training.report.examining import Findings, Looking
 from lumora.training.report.matrix import Matrix, matrix_of
 from lumora.training.report.mistakes import LabelMistake, label_mistakes
@@ -32,6 +34,11 @@ from lumora.training.report.subject import Subject, of_folder
 
 KEPT = 60
 """Mistakes that are kept."""
+Split = Literal["validation", "train"]
+VALIDATION: Split = "validation"
+TRAINING: Split = "train"
+WORDS: Mapping[Split, str] = {VALIDATION: "validation", TRAINING: "training"}
+"""What people call these parts of the data."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class Comparison:
     measures: tuple[str, ...]
     best: Mapping[str, float]
     """The best score by each measure, where there is more than one run."""
+    charts: tuple[Chart, ...]
+    """One for each measure, with a line for each run."""
 
     @staticmethod
     def base(run: Finished) -> str:
@@ -81,7 +90,9 @@ def compared(runs: Sequence[Finished]) -> Comparison:
     values = {name: [run.about.metrics[name] for run in runs if name in run.about.metrics] for name in measures}
     lower = ("calibration_error", "loss")
     best = {name: (min if name in lower else max)(some) for name, some in values.items() if len(some) > 1}
-    return Comparison(tuple(runs), measures, best)
+    scores = tuple(dict.fromkeys(run.progress.main for run in runs))
+    rows = {str(run.folder): (run.name, run.progress.rows) for run in runs}
+    return Comparison(tuple(runs), measures, best, courses(list(rows.values()), scores))
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------------
@@ -108,6 +119,18 @@ class Examined:
     """Samples whose labels are likely wrong."""
     classes: ClassTable
     matrix: Matrix | None
+    split: Split = VALIDATION
+    """Which of the data's pictures were looked at."""
+
+    @property
+    def learnt(self) -> bool:
+        """Whether they are those that the model has learnt from."""
+        return self.split == TRAINING
+
+    @property
+    def pictures(self) -> str:
+        """What these pictures are called."""
+        return f"pictures for {WORDS[self.split]}"
 
     @property
     def labels(self) -> Labels:
@@ -150,11 +173,26 @@ class Examined:
         return Mistake(judged.key, text, doubted)
 
 
-def examined(workshop: Workshop, folder: str, *, again: bool = False) -> Examined:
-    """Evaluate a run's bundle on its pictures for validation, and keep the mistakes. Costs an evaluation, once."""
+def examined(
+    workshop: Workshop,
+    folder: str,
+    split: Split = VALIDATION,
+    *,
+    again: bool = False,
+    seen: Callable[[int, int], None] = lambda done, pictures: None,
+) -> Examined:
+    """Evaluate a run's bundle on its pictures of a split, and keep the mistakes. Costs an evaluation, once.
+
+    Args:
+        workshop: keeps what was looked at last.
+        folder: the run's.
+        split: which pictures.
+        again: look at them anew.
+        seen: is told how many of how many pictures are done.
+    """
     if again:
         workshop.examined.forget()
-    return workshop.examined.get(folder, lambda: _examined(Path(folder)))
+    return workshop.examined.get((folder, split), lambda: _examined(Path(folder), split, seen))
 
 
 def drawn_mistake(looked: Examined, key: str) -> LabelMistake | Overlay:
@@ -192,10 +230,10 @@ def _samples(looked: Examined) -> Sequence[Any]:
     return looked.subject.validation.pictures.samples
 
 
-def _examined(folder: Path) -> Examined:
-    subject = of_folder(RunFolder(folder))
+def _examined(folder: Path, split: Split, seen: Callable[[int, int], None]) -> Examined:
+    subject = of_folder(RunFolder(folder), split=split)
     if subject.validation is None:
-        raise DataError(f"The run {folder.name} has no pictures for validation, so there is nothing to look for.")
+        raise DataError(f"The run {folder.name} has no pictures for {WORDS[split]}, so there is nothing to look for.")
     labels, single = subject.about.labels, subject.task.name == "classification"
     usual = UsualConfidence(len(labels))
 
@@ -209,7 +247,15 @@ def _examined(folder: Path) -> Examined:
         if single:
             usual.update(logits, targets)
 
-    found = looking.findings(evaluate(subject.model, subject.task, loader, precision=subject.precision, beside=look))
+    metrics = evaluate(
+        subject.model,
+        subject.task,
+        loader,
+        precision=subject.precision,
+        seen=lambda done: seen(done, len(pictures)),
+        beside=look,
+    )
+    found = looking.findings(metrics)
     doubted = likely_label_errors(found.worst, usual.of_classes()) if single else []
     matrix = None if found.confusion is None else matrix_of(found.confusion, labels.names)
     return Examined(
@@ -219,4 +265,5 @@ def _examined(folder: Path) -> Examined:
         doubted=frozenset(judged.key for judged in doubted),
         classes=class_table(found.scores, labels, subject.task.name),
         matrix=matrix,
+        split=split,
     )

@@ -41,6 +41,8 @@ _SAID = 40
 """Lines of what a training said that are shown."""
 _TAIL = 16_384
 """Bytes of it that are read."""
+_IN_FOLDER = re.compile(r"(run|epoch|ended)\b")
+"""Begins what a training says of its folder and of what it learns there."""
 _CALLED = "$ lumora "
 """Begins the line that says what was called, before what that said."""
 
@@ -75,14 +77,21 @@ class Trainings:
     def __init__(self, runs: Path) -> None:
         self.root = runs
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
+        self._asked: dict[Path, int] = {}
+        """The processes that were asked to stop: asked once more, they would end at once and save nothing."""
 
     # --- found --------------------------------------------------------------------------------------------------------
 
     def all(self) -> list[Training]:
-        """Every training, those begun last first; those that never got a folder of their own are there too."""
+        """Every training, those begun last first; those that never got a folder of their own are there too.
+
+        Those whose folder was removed are not.
+        """
         begun = {folder: _changed(RunFolder(folder).recipe) for folder in run_folders(self.root)}
         for note in self._notes().glob("*.json"):
-            begun.setdefault(self.root / _place(note.stem), _changed(note))
+            folder = self.root / _place(note.stem)
+            if folder not in begun and not self._was_removed(folder):
+                begun[folder] = _changed(note)
         return [self.of(folder) for folder in sorted(begun, key=lambda folder: -begun[folder])]
 
     def of(self, folder: Path) -> Training:
@@ -98,6 +107,10 @@ class Trainings:
         if run.bundle.is_dir():
             return "done"
         return "stopped" if run.recipe.is_file() and not _has_failed(_last_lines(self._console(folder))) else "failed"
+
+    def _was_removed(self, folder: Path) -> bool:
+        """Whether it once had a folder, by what it said, and has none any more."""
+        return not folder.exists() and not self._is_starting(folder) and _had_folder(_last_lines(self._console(folder)))
 
     def _is_starting(self, folder: Path) -> bool:
         """Whether its process is there, but has not come to its folder yet."""
@@ -132,7 +145,7 @@ class Trainings:
         return self.of(folder)
 
     def stop(self, folder: Path) -> Training:
-        """Ask a training to save what it has learnt and to end, which takes it a moment."""
+        """Ask a training to save what it has learnt and to end, which takes it a moment; it is asked once only."""
         process = worker(folder)
         child = self._children.get(folder)
         if process is None and child is not None and child.poll() is None:
@@ -141,9 +154,15 @@ class Trainings:
             raise RunError(f"The training {folder.name} is only just starting; stop it in a moment.")
         if process is None:
             raise RunError(f"The training {folder.name} is not running on this machine; there is nothing to stop.")
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGTERM)
+        if self._asked.get(folder) != process:
+            self._asked[folder] = process
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
         return self.of(folder)
+
+    def is_stopping(self, folder: Path) -> bool:
+        """Whether it was asked to stop, and has not ended yet."""
+        return folder in self._asked and self.of(folder).runs
 
     def _start(self, folder: Path, arguments: Sequence[str]) -> None:
         try:
@@ -159,6 +178,7 @@ class Trainings:
                     start_new_session=True,  # Ctrl-C for the page is not for it
                 )
             self._children[folder] = process
+            self._asked.pop(folder, None)
             note = {"process": process.pid, "host": socket.gethostname(), "arguments": list(arguments)}
             write_file(self._notes() / f"{self._key(folder)}.json", json.dumps(note, indent=2).encode())
         except OSError as error:
@@ -245,6 +265,12 @@ def _has_failed(said: Sequence[str]) -> bool:
     """Whether a training that has ended did so by an error, by what it said since it was called last."""
     called = max((i for i, line in enumerate(said) if line.startswith(_CALLED)), default=0)
     return any(line.lower().startswith("error:") for line in said[called:])
+
+
+def _had_folder(said: Sequence[str]) -> bool:
+    """Whether a training came to its folder, by what it said since it was called last."""
+    called = max((i for i, line in enumerate(said) if line.startswith(_CALLED)), default=0)
+    return any(_IN_FOLDER.match(line) for line in said[called:])
 
 
 def _last_lines(path: Path) -> tuple[str, ...]:

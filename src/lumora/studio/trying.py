@@ -64,6 +64,8 @@ class Drawn:
     alt: str
     rows: tuple[tuple[Colour | None, str, float], ...]
     """Colour, label and probability, or share of the picture."""
+    more: int = 0
+    """Classes in the mask that are not among them."""
 
 
 def try_picture(
@@ -154,7 +156,8 @@ def _drawn(tried: Tried, answer: Answer, opacity: float) -> Drawn:
         rows = [(labels.palette()[labels.index(c["label"])], c["label"], c["share"]) for c in said["classes"]]
         names = ", ".join(label for _, label, _ in rows[:_LIKELIEST])
         picture = thumbnail(_over(tried, answer, opacity), _LONGEST)
-        return Drawn(answer.name, answer.detail, picture, f"{answer.name} sees {names}", tuple(rows[:_LABELS]))
+        shown, more = tuple(rows[:_LABELS]), max(0, len(rows) - _LABELS)
+        return Drawn(answer.name, answer.detail, picture, f"{answer.name} sees {names}", shown, more)
     rows = [(None, label, share) for label, share in said["probabilities"].items()]
     alt = f"{answer.name} says {', '.join(said['labels']) or 'no label'}"
     return Drawn(answer.name, answer.detail, thumbnail(tried.picture, _LONGEST), alt, tuple(rows))

@@ -14,6 +14,11 @@ Starter = Callable[[Any], object]
 """Takes an event of Gradio, such as the choice of a tab, and says what is to be done when it comes."""
 
 
+def counted(progress: Any, what: str) -> Callable[[int, int], None]:
+    """What shows on the page how many of how many are done; `progress` is Gradio's."""
+    return lambda done, of: progress((done, of), desc=what)
+
+
 def telling(count: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """For a function whose `count` results go to the page: the same with a notice before them.
 

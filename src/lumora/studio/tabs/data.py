@@ -9,7 +9,7 @@ import gradio as gr
 from lumora.studio.data_view import ALL, Opened, open_data, page_of, place_of, visit
 from lumora.studio.found import run_folders
 from lumora.studio.html import notice, render
-from lumora.studio.tabs.answering import Starter, telling
+from lumora.studio.tabs.answering import Starter, counted, telling
 from lumora.studio.workshop import Workshop
 
 
@@ -42,14 +42,17 @@ def arrange(workshop: Workshop, chosen: gr.State, at_first: str | None) -> Start
         examine = gr.Button("Examine the data", elem_id="data-examine")
         findings = gr.HTML(elem_id="data-findings", elem_classes="lm-maybe")
 
+    pace = gr.Progress()
+
     def opened(where: str) -> Opened:
         return workshop.opened.get(where, lambda: open_data(where))
 
-    @telling(8)
-    def show(where: str | None) -> Any:
+    @telling(9)
+    def show(where: str | None, seen: float) -> Any:
         workshop.opened.forget()  # pictures may have been added since
         found = opened(place_of(where or ""))
         first = next(iter(found.source.splits))
+        page = page_of(found, first, ALL, 0, seen)
         return (
             found.path,
             render("data_summary", opened=found, summary=found.summary),
@@ -57,7 +60,8 @@ def arrange(workshop: Workshop, chosen: gr.State, at_first: str | None) -> Start
             gr.Dropdown(list(found.source.splits), value=first),
             gr.Dropdown([ALL, *found.source.labels.names], value=ALL, visible=not found.masked),
             gr.Slider(visible=found.masked),
-            0,
+            render("samples", page=page),
+            page.number,
             "",
         )
 
@@ -75,23 +79,23 @@ def arrange(workshop: Workshop, chosen: gr.State, at_first: str | None) -> Start
         return work
 
     @telling(1)
-    def examined(where: str | None) -> Any:
-        return render("findings", visit=visit(where or ""))
+    def examined(where: str | None, progress: Any = pace) -> Any:
+        return render("findings", visit=visit(where or "", counted(progress, "files are read")))
 
     shown = [chosen, split, label, number, opacity]
     results = [told, samples, number]
-    outputs = [told, chosen, summary, browser, split, label, opacity, number, findings]
+    asked, outputs = [path, opacity], [told, chosen, summary, browser, split, label, opacity, samples, number, findings]
     for event in (opening.click, path.select):
-        event(show, path, outputs).success(turned(0, again=True), shown, results)
+        event(show, asked, outputs)
     for event in (split.input, label.input):
         event(turned(0, again=True), shown, results)
-    opacity.release(turned(0), shown, results)
+    opacity.input(turned(0), shown, results, trigger_mode="always_last", show_progress="hidden")
     before.click(turned(-1), shown, results)
     after.click(turned(1), shown, results)
-    examine.click(lambda: notice("Every file is being read …"), None, told).then(examined, chosen, [told, findings])
-    return lambda page: (
-        page.load(show, path, outputs).success(turned(0, again=True), shown, results) if at_first else None
+    examine.click(lambda: notice("Every file is being read …"), None, told).then(
+        examined, chosen, [told, findings], show_progress_on=told
     )
+    return lambda page: page.load(show, asked, outputs) if at_first else None
 
 
 def _known(workshop: Workshop, at_first: str | None) -> list[str]:

@@ -11,12 +11,15 @@ import gradio as gr
 from lumora.errors import InputError
 from lumora.studio import relabelling
 from lumora.studio.html import notice, render
-from lumora.studio.results_view import Examined, drawn_mistake, examined, meant, true_mask
-from lumora.studio.tabs import painting
+from lumora.studio.results_view import Examined, Split, drawn_mistake, examined, meant, true_mask
+from lumora.studio.tabs import painting as easel
 from lumora.studio.tabs.answering import telling
 from lumora.studio.wishes import Wishes, settings_of
 from lumora.studio.workshop import Workshop
+from lumora.training.recipe import parse_asked
 
+Looked = tuple[str, Split]
+"""The folder of a run, and the split whose mistakes were looked for."""
 WORST, DOUBTED = "the worst first", "likely wrong labels first"
 _AGAIN = (
     '<p class="lm-soft">Corrections go into a file beside the data, which trainings honour. Then train again, from '
@@ -48,10 +51,12 @@ class Mistakes:
                 self._old = gr.Dropdown([], label="All that is", elem_id="results-old", min_width=130)
                 self._new = gr.Dropdown([], label="becomes", elem_id="results-new", min_width=130)
                 self._save_swap = gr.Button("Save the correction", elem_id="results-save-swap", min_width=170)
-            with gr.Accordion("Paint on the mask", open=False, elem_id="results-painting"):
-                self._editor = painting.editor()
+            with gr.Accordion("Paint on the mask", open=False, elem_id="results-painting") as self._easel:
+                self._editor = easel.editor()
                 self._legend = gr.HTML(elem_id="results-legend")
                 self._save_paint = gr.Button("Save what was painted", elem_id="results-save-paint")
+        self.painting = gr.State(False)
+        """Whether the editor is open; a picture is sent to it only then."""
         gr.HTML(_AGAIN)
         with gr.Row(elem_classes="lm-form"):
             self._epochs = gr.Textbox(
@@ -64,11 +69,13 @@ class Mistakes:
         ]
 
     def connect(self, run: gr.State, told: gr.HTML) -> None:
-        """Let its parts answer, for the run whose mistakes are shown."""
-        mistake, outputs = [run, self.order, self.which], [told, *self.outputs]
+        """Let its parts answer, for the run and split whose mistakes are shown."""
+        mistake, outputs = [run, self.order, self.painting, self.which], [told, *self.outputs]
         show = telling(len(self.outputs))(self._show)
-        self.order.input(show, [run, self.order], outputs)
+        self.order.input(show, mistake[:-1], outputs)
         self.which.input(show, mistake, outputs)
+        self._easel.expand(telling(2)(self._filled), [run, self.which], [told, self.painting, self._editor])
+        self._easel.collapse(lambda: False, None, self.painting)
         for button, by in ((self._before, -1), (self._after, 1)):
             button.click(self._stepping(by), mistake, outputs)
         saves = (
@@ -80,20 +87,27 @@ class Mistakes:
             button.click(self._saving(write), [*mistake, *given], outputs)
         self._again.click(self._train_again, [run, self._epochs], told)
 
-    def shown(self, looked: Examined, order: str, key: str | None) -> list[Any]:
-        """What is put into `outputs` for one mistake, or for none where there are none."""
+    def shown(self, looked: Examined, order: str, key: str | None, painting: bool) -> list[Any]:
+        """What is put into `outputs` for one mistake, or for none where there are none.
+
+        Args:
+            looked: the run.
+            order: the order of its mistakes.
+            key: the mistake; the first one if it is not there any more.
+            painting: whether the editor is open.
+        """
         mistakes = looked.mistakes(doubted_first=order == DOUBTED)
         keys = [one.key for one in mistakes]
         key = key if key in keys else next(iter(keys), None)
         choices = [(f"{i}. {one.text}", one.key) for i, one in enumerate(mistakes, 1)]
         first = [gr.Radio(visible=looked.subject.task.name == "classification"), gr.Dropdown(choices, value=key)]
         if key is None:
-            nothing = render("empty", text="Every picture for validation was predicted right.")
+            nothing = render("empty", text=f"All {looked.pictures} were predicted right.")
             return [*first, nothing, *self._no_labels(), *self._no_masks()]
         masked = looked.subject.task.name == "segmentation"
         picture = render("mistake", one=drawn_mistake(looked, key), masked=masked)
         if masked:
-            return [*first, picture, *self._no_labels(), *self._masks(looked, key)]
+            return [*first, picture, *self._no_labels(), *self._masks(looked, key, painting)]
         return [*first, picture, *self._of_label(looked, key), *self._no_masks()]
 
     # --- what is asked for a correction -------------------------------------------------------------------------------
@@ -109,14 +123,14 @@ class Mistakes:
             gr.Dropdown(names, value=[] if single else all_of_it, visible=not single),
         ]
 
-    def _masks(self, looked: Examined, key: str) -> list[Any]:
+    def _masks(self, looked: Examined, key: str, painting: bool) -> list[Any]:
         colours, mask = relabelling.brush_colours(looked.labels), true_mask(looked, key)
         there = [name for i, name in enumerate(looked.labels.names) if bool((mask == i).any())]
         return [
             gr.Column(visible=True),
             gr.Dropdown([*there, relabelling.NOWHERE], value=next(iter(there), None)),
             gr.Dropdown([*looked.labels.names, relabelling.NOWHERE], value=None),
-            painting.filled(looked, key),
+            easel.filled(looked, key) if painting else gr.skip(),
             render("legend", colours=colours),
         ]
 
@@ -128,21 +142,24 @@ class Mistakes:
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def _seen(self, folder: str | None) -> Examined:
-        if not folder:
+    def _seen(self, run: Looked | None) -> Examined:
+        if not run:
             raise InputError("Look for the mistakes of a run first.")
-        return examined(self._workshop, folder)
+        return examined(self._workshop, *run)
 
-    def _show(self, folder: str | None, order: str, key: str | None = None) -> list[Any]:
-        return self.shown(self._seen(folder), order, key)
+    def _show(self, run: Looked | None, order: str, painting: bool, key: str | None = None) -> list[Any]:
+        return self.shown(self._seen(run), order, key, painting)
+
+    def _filled(self, run: Looked | None, key: str | None) -> list[Any]:
+        return [True, easel.filled(self._seen(run), key) if key else gr.skip()]
 
     def _stepping(self, by: int) -> Callable[..., Any]:
         @telling(len(self.outputs))
-        def stepped(folder: str | None, order: str, key: str | None) -> list[Any]:
-            looked = self._seen(folder)
+        def stepped(run: Looked | None, order: str, painting: bool, key: str | None) -> list[Any]:
+            looked = self._seen(run)
             keys = [one.key for one in looked.mistakes(doubted_first=order == DOUBTED)]
             at = keys.index(key) if key in keys else -by
-            return self.shown(looked, order, keys[(at + by) % len(keys)] if keys else None)
+            return self.shown(looked, order, keys[(at + by) % len(keys)] if keys else None, painting)
 
         return stepped
 
@@ -150,13 +167,13 @@ class Mistakes:
         """What writes a correction, and says where."""
 
         @telling(1 + len(self.outputs))
-        def work(folder: str | None, order: str, key: str | None, *given: Any) -> list[Any]:
+        def work(run: Looked | None, order: str, painting: bool, key: str | None, *given: Any) -> list[Any]:
             if not key:
                 raise InputError("Choose a mistake first.")
-            looked = self._seen(folder)
+            looked = self._seen(run)
             file = write(looked, key, *given)
             said = notice(f"Corrected in {file}; the data themselves stay as they are.")
-            return [said, *self.shown(looked, order, key)]
+            return [said, *self.shown(looked, order, key, painting)]
 
         def saved(*given: Any) -> list[Any]:
             problem, said, *rest = work(*given)
@@ -164,15 +181,17 @@ class Mistakes:
 
         return saved
 
-    def _train_again(self, folder: str | None, epochs: str | None) -> str:
+    def _train_again(self, shown: Looked | None, epochs: str | None) -> str:
         @telling(1)
         def begun() -> str:
-            looked, run = self._seen(folder), Path(folder or "")
+            looked = self._seen(shown)
+            run = looked.subject.folder.path
             if not looked.data:
                 raise InputError("The data of this run were at hand in Python; train again from there.")
             settings = {**settings_of(Wishes(epochs=epochs)), "train.start_from": str(run / "bundle")}
             if looked.subject.recipe.train.method == "scratch":
                 settings["train.method"] = "full"  # weights are not random this time
+            parse_asked(settings, onto=looked.subject.recipe)  # tells what does not go together
             return self._workshop.trainings.begin(str(run / "recipe.yaml"), settings, f"{run.name}-again").name
 
         problem, name = begun()

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from lumora.data.labels import Colour
 from lumora.studio.relabelling import brush_colours
 from lumora.studio.results_view import Examined, true_mask
 from lumora.tasks.drawing import overlay
+from lumora.training.report.thumbnails import shrunk
 
 _SIDE = 640
+_LONGEST = 1024
+"""A larger picture is shown smaller; what is painted is brought to the mask's size."""
 _OPACITY = 0.45
 
 
@@ -36,7 +40,8 @@ def filled(looked: Examined, key: str) -> Any:
     assert subject.validation is not None
     picture, mask = subject.validation.pictures.samples[judged.place].picture(), true_mask(looked, key)
     labels = looked.labels
-    drawn = overlay(picture, mask, labels.palette(), _OPACITY, labels.ignore).permute(1, 2, 0).numpy()
+    over = overlay(picture, mask, labels.palette(), _OPACITY, labels.ignore)
+    drawn = np.asarray(shrunk(over, _LONGEST))
     colours: list[str | tuple[str, float]] = [_text(colour) for _, colour in brush_colours(labels)]
     height, width = drawn.shape[:2]
     return gr.ImageEditor(

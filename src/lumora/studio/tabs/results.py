@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import gradio as gr
 
 from lumora.errors import InputError
 from lumora.studio.html import notice, render
-from lumora.studio.results_view import compared, examined, finished_runs
-from lumora.studio.tabs.answering import Starter, telling
+from lumora.studio.results_view import TRAINING, VALIDATION, WORDS, Split, compared, examined, finished_runs
+from lumora.studio.tabs.answering import Starter, counted, telling
 from lumora.studio.tabs.mistakes import Mistakes
 from lumora.studio.workshop import Workshop
 from lumora.training.report.classes import COUNTED
@@ -24,6 +25,14 @@ def arrange(workshop: Workshop) -> Starter:
     table = gr.HTML(render("empty", text="No training is done yet."), elem_id="results-table")
     with gr.Row(elem_classes="lm-form"):
         run = gr.Dropdown([], label="Run to look into", elem_id="results-run", scale=3)
+        split = gr.Radio(
+            [(WORDS[one].capitalize(), one) for one in (VALIDATION, TRAINING)],
+            value=VALIDATION,
+            label="Pictures for",
+            info="What is corrected in those for training changes what is learnt next.",
+            elem_id="results-split",
+            scale=2,
+        )
         start = gr.Button("Look for its mistakes", variant="primary", elem_id="results-examine", min_width=190)
     told = gr.HTML(elem_id="results-notice", elem_classes="lm-told")
     with gr.Row(visible=False, equal_height=False) as found:
@@ -31,30 +40,50 @@ def arrange(workshop: Workshop) -> Starter:
             summary = gr.HTML(elem_id="results-summary")
         with gr.Column(scale=1, min_width=320):
             mistakes = Mistakes(workshop)
-    shown = gr.State(None)  # the run whose mistakes are there, while another one may be chosen already
+    shown = gr.State(None)  # the run and split whose mistakes are there, while others may be chosen already
+    known = gr.State(None)  # the runs that were there before
+    pace = gr.Progress()
     mistakes.connect(shown, told)
 
     @telling(3 + len(mistakes.outputs))
-    def look(folder: str | None, order: str) -> Any:
+    def look(folder: str | None, part: Split, order: str, painting: bool, progress: Any = pace) -> Any:
         if not folder:
             raise InputError("Choose a run first; a training that is done is one.")
-        looked = examined(workshop, folder, again=True)
+        seen = counted(progress, f"pictures for {WORDS[part]} are looked at")
+        looked = examined(workshop, folder, part, again=True, seen=seen)
         summed = render("examined", looked=looked, name=Path(folder).name, counted_measures=COUNTED)
-        return folder, gr.Row(visible=True), summed, *mistakes.shown(looked, order, None)
+        return (folder, part), gr.Row(visible=True), summed, *mistakes.shown(looked, order, None, painting)
 
     def compare(chosen: list[str] | None) -> str:
         runs = [one for one in finished_runs(workshop.runs) if str(one.folder) in (chosen or [])]
         return render("comparison", table=compared(runs))
 
-    def look_again(chosen: list[str] | None, into: str | None) -> Any:
+    def look_again(chosen: list[str] | None, into: str | None, before: list[str] | None) -> Any:
         runs = [(one.name, str(one.folder)) for one in finished_runs(workshop.runs)]
-        known = [folder for _, folder in runs]
-        kept = [folder for folder in chosen or [] if folder in known] or known[:_COMPARED]
-        one = into if into in known else next(iter(known), None)
-        return gr.Dropdown(runs, value=kept), gr.Dropdown(runs, value=one), compare(kept)
+        there = [folder for _, folder in runs]
+        kept = to_compare(there, chosen or [], before)
+        one = into if into in there else next(iter(there), None)
+        return gr.Dropdown(runs, value=kept), gr.Dropdown(runs, value=one), compare(kept), there
 
-    start.click(lambda: notice("Every picture for validation is looked at …"), None, told).then(
-        look, [run, mistakes.order], [told, shown, found, summary, *mistakes.outputs]
+    def announce(part: Split) -> str:
+        return notice(f"Every picture for {WORDS[part]} is looked at …")
+
+    start.click(announce, split, told).then(
+        look,
+        [run, split, mistakes.order, mistakes.painting],
+        [told, shown, found, summary, *mistakes.outputs],
+        show_progress_on=told,
     )
     which.input(compare, which, table)
-    return lambda event: event(look_again, [which, run], [which, run, table])
+    return lambda event: event(look_again, [which, run, known], [which, run, table, known])
+
+
+def to_compare(there: Sequence[str], chosen: Sequence[str], before: Sequence[str] | None) -> list[str]:
+    """The runs that are shown side by side: those that were chosen, and those that are new; a few at first.
+
+    >>> to_compare(["c", "b", "a"], ["a"], ["b", "a"]), to_compare(["d", "c", "b", "a"], [], None)
+    (['a', 'c'], ['d', 'c', 'b'])
+    """
+    kept = [run for run in chosen if run in there]
+    new = [] if before is None else [run for run in there if run not in before]
+    return [*kept, *(run for run in new if run not in kept)] or list(there[:_COMPARED])

@@ -11,7 +11,7 @@ import gradio as gr
 from lumora.errors import RunError
 from lumora.studio.found import bundle_folders
 from lumora.studio.html import notice, render
-from lumora.studio.progress_view import progress_of, signature
+from lumora.studio.progress_view import progress_of, signature, steps_of
 from lumora.studio.tabs.answering import Starter, telling
 from lumora.studio.trainings import WORDS, Training
 from lumora.studio.wishes import CHOSEN, METHODS, Wishes, settings_of
@@ -34,6 +34,7 @@ def arrange(workshop: Workshop, chosen: gr.State) -> Starter:
     trainings = workshop.trainings
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=300):
+            of = gr.HTML(_data_chosen(None), elem_id="train-data")
             fields, plan, begin = _form(workshop)
         with gr.Column(scale=2, min_width=320):
             told = gr.HTML(elem_id="train-notice", elem_classes="lm-told")
@@ -42,11 +43,12 @@ def arrange(workshop: Workshop, chosen: gr.State) -> Starter:
                 which = gr.Dropdown([], label="Training", elem_id="train-which", scale=3)
                 stop = gr.Button("Stop", elem_id="train-stop", min_width=90, interactive=False)
                 go_on = gr.Button("Go on", elem_id="train-resume", min_width=90, interactive=False)
+            live = gr.HTML(elem_id="train-live", elem_classes="lm-live")
             shown = gr.HTML(render("empty", text="No training was begun yet."), elem_id="train-progress")
     seen = gr.State(None)
     latest = gr.State(None)  # what was begun last when the tab was opened last
     timer = gr.Timer(_EVERY, active=False)
-    watched = [which, shown, seen, stop, go_on, timer]
+    watched = [which, live, shown, seen, stop, go_on, timer]
 
     def look(name: str | None, before: Any, *, anew: bool = False) -> Any:
         found = trainings.all()
@@ -60,6 +62,12 @@ def arrange(workshop: Workshop, chosen: gr.State) -> Starter:
             gr.Dropdown([(_told(each), str(each.folder)) for each in found], value=str(training.folder))
             if again
             else gr.skip(),
+            render(
+                "steps",
+                name=training.name,
+                now=steps_of(training),
+                stopping=trainings.is_stopping(training.folder),
+            ),
             render("progress", one=progress_of(training)) if again else gr.skip(),
             now,
             gr.Button(interactive=training.runs),
@@ -100,6 +108,7 @@ def arrange(workshop: Workshop, chosen: gr.State) -> Starter:
         return changed
 
     given = [chosen, *fields]
+    chosen.change(_data_chosen, chosen, of)
     plan.click(lambda: notice("A few steps are tried, to measure time and memory …"), None, told).then(
         plan_it, given, [told, planned]
     )
@@ -166,6 +175,10 @@ def _has_begun(training: Training) -> bool:
 
 def _told(training: Training) -> str:
     return f"{training.name} – {WORDS[training.state].partition(';')[0]}"
+
+
+def _data_chosen(path: str | None) -> str:
+    return render("data_chosen", path=path)
 
 
 def _data(data: str | None) -> str:
