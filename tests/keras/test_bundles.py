@@ -251,11 +251,28 @@ def test_bundle__is_not_for_what_works_on_torch_models(tmp_path):
         soup([tmp_path / "bundle"] * 2, tmp_path / "soup", base=picture_model())
 
 
-@pytest.mark.parametrize("options", [{"init_lora_weights": "pissa"}, {"init_lora_weights": "olora"}])
-def test_adapter_with_another_start__is_read(options):
-    model = trained()
-    again = put_adapter(picture_model(), replace(CONFIG, **options), tensors_of(model))
+def stored_with_start(folder, start):
+    """An adapter whose file says that it began so, as one of torch may."""
+    model = apply_lora(picture_model(), replace(CONFIG, rank_pattern={}))
+    fill(model)
+    save_adapter(model, folder)
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "init_lora_weights": start}))
+    return model
+
+
+@pytest.mark.parametrize("start", ["eva", "orthogonal"])
+def test_adapter_with_another_start__is_read(tmp_path, start):
+    model = stored_with_start(tmp_path, start)
+    again = load_adapter(picture_model(), tmp_path, is_trainable=True)
     np.testing.assert_allclose(output(again, pixels()), output(model, pixels()), atol=1e-6)
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_adapter_that_holds_a_part_of_the_base__is_refused(tmp_path, start):
+    stored_with_start(tmp_path, start)
+    with pytest.raises(AdapterFileError, match="path_initial_model_for_weight_conversion"):
+        load_adapter(picture_model(), tmp_path)
 
 
 def test_adapter_with_all_biases__may_predict_beside_frozen_norms():

@@ -140,6 +140,8 @@ def test_adapter__computes_the_same_in_torch(name, options):
         ("vit", {}),
         ("vit", {"bias": "lora_only"}),
         ("vit", {"use_rslora": True, "alpha_pattern": {"v_proj": 2}}),
+        ("vit", {"init_lora_weights": "pissa"}),
+        ("vit", {"init_lora_weights": "olora", "bias": "all"}),
         pytest.param("segformer", {}, marks=not_on_jax),
     ],
 )

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import torch
-from tests.keras.making import picture_model, pixels, value
+from tests.keras.making import not_on_jax, picture_model, pixels, value
 
 from lumora.data import Labels
 from lumora.errors import MetricError
@@ -88,7 +88,6 @@ PROBABLE = {
     "operation": lambda: keras.Model(
         given := keras.Input((12, 12, 3)), keras.ops.softmax(keras.layers.Dense(4)(keras.layers.Flatten()(given)))
     ),
-    "application": lambda: keras.applications.MobileNetV2((32, 32, 3), 0.35, weights=None, classes=4),
 }
 
 
@@ -98,9 +97,23 @@ def test_model_that_gives_probabilities__is_refused(name):
         evaluate(PROBABLE[name](), CLASSES, list(batches(CLASSES)))
 
 
+@not_on_jax
+def test_application__as_keras_builds_it_is_refused():
+    model = keras.applications.MobileNet((32, 32, 3), 0.25, weights=None, classes=4)
+    with pytest.raises(MetricError, match="'predictions' ends in a softmax"):
+        evaluate(model, CLASSES, [])
+
+
 def test_model_that_gives_probabilities__gets_no_bundle():
     with pytest.raises(MetricError, match="'score' ends in a softmax"):
         describe(PROBABLE["dense"](), CLASSES, Preprocessing(resize=(12, 12)), (12, 12))
+
+
+def test_probabilities_beside_logits__are_left_alone():
+    given = keras.Input((12, 12, 3))
+    logits = keras.layers.Dense(4)(keras.layers.Flatten()(given))
+    model = keras.Model(given, {"probabilities": keras.layers.Softmax()(logits), "logits": logits})
+    assert 0 <= evaluate(model, CLASSES, list(batches(CLASSES)))["accuracy"] <= 1
 
 
 def test_softmax_inside_a_model__is_none_of_its_end():

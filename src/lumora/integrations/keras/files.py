@@ -120,6 +120,13 @@ def load_adapter(model: Model, folder: str | os.PathLike[str], *, is_trainable: 
         is_trainable: go on training it; otherwise all is frozen.
     """
     stored = files.read_adapter(files.Source(folder))
+    if stored.config.moves_base:
+        start = stored.config.init_lora_weights
+        raise AdapterFileError(
+            f"The adapter began with init_lora_weights={start!r}, which takes part of the base's weights into it: on "
+            "the base as it was, it would give something else. In torch, save it once more with "
+            "path_initial_model_for_weight_conversion, and load that."
+        )
     return put_adapter(model, stored.config, stored.tensors, is_trainable=is_trainable)
 
 

@@ -36,18 +36,26 @@ def _gives_probabilities(layer: Layer) -> bool:
 
 
 def _last(model: Model) -> Iterator[Layer]:
-    """The layers and operations that give a model's outputs."""
-    for output in getattr(model, "outputs", None) or []:
+    """The layers and operations that give a model's logits."""
+    for output in _logits_of(model):
         yield from _giving(output)
+
+
+def _logits_of(model: Model) -> list[Any]:
+    """Of several outputs, those that are taken for the logits."""
+    given = getattr(model, "_outputs_struct", None)
+    if isinstance(given, dict):
+        return [tensor for name, tensor in given.items() if name == "logits"] or [*given.values()]
+    return (getattr(model, "outputs", None) or [])[:1]
 
 
 def _giving(tensor: Any) -> Iterator[Layer]:
     if not hasattr(tensor, "_keras_history"):
         return
-    layer, node, _ = tensor._keras_history
+    layer, node, which = tensor._keras_history
     yield layer
     if isinstance(layer, keras.Model):
-        yield from _last(layer)
+        yield from _giving(layer.outputs[which])
     elif type(layer).__name__ in _LOOKED_THROUGH:
         for given in layer._inbound_nodes[node].input_tensors:
             yield from _giving(given)
