@@ -1,6 +1,7 @@
 """The page without eyes, without a mouse, on a telephone, in the dark."""
 
 import pytest
+from playwright.sync_api import expect
 from tests.studio.opened import PATIENCE, still
 
 pytestmark = pytest.mark.slow
@@ -86,8 +87,8 @@ def test_answers__axe_finds_nothing(running, page, vit, pictures, width, dark):
 @pytest.mark.parametrize(("width", "dark"), [(1440, True), (390, False)])
 def test_mistakes_of_masks__fit_the_width_and_axe_finds_nothing(studio, page, masked_run, width, dark):
     shown = page.open(studio("--runs", masked_run.parent).address, width, dark=dark)
-    page.tab("Results") if width > 1000 else more(shown, "Results")
-    ready(shown, "Results")
+    page.tab("Results")
+    expect(shown.get_by_role("combobox", name="Run to look into")).to_have_value("places", timeout=PATIENCE)
     shown.locator("#results-examine").click()
     shown.locator("#results-summary .lm-matrix").wait_for(timeout=3 * PATIENCE)
     shown.locator("#results-picture img").first.wait_for()
