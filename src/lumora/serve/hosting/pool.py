@@ -19,6 +19,7 @@ from lumora.predict.predictor import Prediction
 from lumora.serve.hosting.catalogue import Catalogue
 from lumora.serve.hosting.hosted import Hosted, Seen, compute
 from lumora.serve.hosting.loading import Loader, Origin
+from lumora.serve.hosting.returning import give_back
 
 Result = TypeVar("Result")
 
@@ -122,6 +123,7 @@ class Pool:
             self._coming.pop(name, None)
             self._failed.pop(origin, None)
             self._keep(hosted)
+        give_back()
         return hosted
 
     def add_anew(self, name: str) -> Hosted:
@@ -206,6 +208,7 @@ class Pool:
             with self._lock:
                 if self._catalogue.has(name, origin):  # and was neither removed nor replaced meanwhile
                     self._keep(hosted)
+            give_back()
             return hosted
         finally:
             with self._lock:
