@@ -70,6 +70,7 @@ def test_progress_file__what_cannot_be_written_is_left_out(tmp_path):
     lost.begun(begun())
     lost.step_done(stepped(1))
     lost.clear()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"step": 1, "unknown": 2}'])

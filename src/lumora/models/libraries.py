@@ -6,7 +6,8 @@ import importlib
 import inspect
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -127,12 +128,10 @@ def _torchvision_pretrained(name: str) -> Any:
     def read(**_options: Any) -> Any:
         return tensors
 
-    with _ONE_AT_A_TIME:
+    with _ONE_AT_A_TIME, _torchvision_errors(name):
         weights.get_state_dict = read
         try:
             return models.get_model(name, weights=weights)
-        except (OSError, RuntimeError) as error:
-            raise LumoraError(f"The weights of torchvision's {name!r} could not be loaded: {error}") from error
         finally:
             del weights.get_state_dict
 
@@ -142,8 +141,15 @@ def _torchvision_tensors(name: str) -> Any:
     from torchvision import models
 
     weights: Any = models.get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
-    try:
+    with _torchvision_errors(name):
         return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+
+
+@contextmanager
+def _torchvision_errors(name: str) -> Generator[None]:
+    """What goes wrong with pretrained weights, in words."""
+    try:
+        yield
     except pickle.UnpicklingError as error:
         raise _more_than_tensors(f"torchvision's {name!r}") from error
     except (OSError, RuntimeError) as error:

@@ -36,6 +36,12 @@ class Riders:
         self.only = additions[0] if len(set(additions)) == 1 else None
         self._route = Route([str(i) for i in range(len(additions))], self._sequence_first)
 
+    def updates_at(self, path: str) -> list[Update | None] | Update | None:
+        """A layer's update for each sample; the one, or None for none, where all samples have the same."""
+        if self.only is not None or not self.additions:
+            return self.only.updates.get(path) if self.only is not None else None
+        return [addition.updates.get(path) for addition in self.additions]
+
     def by_sample(self, x: Tensor) -> Tensor:
         """The input with one entry for each sample in front, or several together; an error where that is not sure."""
         return self._route.spread(x, 0)
@@ -68,20 +74,17 @@ class LinearPlace(Place):
 
     def forward(self, x: Tensor) -> Tensor:
         """The base's output, changed as each sample's bundle says; x is (B, …, in), or (B · k, …, in)."""
-        riders = self.riders
-        if riders.only is not None or not riders.additions:
-            return self._alike(x, riders.only.updates.get(self.path) if riders.only is not None else None)
-        updates = [addition.updates.get(self.path) for addition in riders.additions]
-        x = riders.by_sample(x)
+        updates = self.riders.updates_at(self.path)
+        if not isinstance(updates, list):
+            return self._alike(x, updates)
+        x = self.riders.by_sample(x)
         y: Tensor = self.base_layer(x)
         size = len(updates)
-        whole = y.reshape(size, -1, y.shape[-1])  # (B, entries, out)
+        whole = _stretched(y.reshape(size, -1, y.shape[-1]), updates, _last)  # (B, entries, out)
         if (factors := stacked(updates)) is not None:
             a, b = factors
             low = torch.bmm(x.reshape(size, -1, x.shape[-1]), a.mT)  # (B, entries, r)
-            whole = _stretched(whole, updates, _last).baddbmm_(low, b.mT)  # it is nobody else's yet
-        else:
-            whole = _stretched(whole, updates, _last)
+            whole = whole.baddbmm_(low, b.mT)  # it is nobody else's yet
         return _shifted(whole, updates, _last).view(y.shape)
 
     def _alike(self, x: Tensor, update: Update | None) -> Tensor:
@@ -103,10 +106,9 @@ class ConvPlace(Place):
 
     def forward(self, x: Tensor) -> Tensor:
         """The base's output, changed as each sample's bundle says; x is (B, C, H, W)."""
-        riders = self.riders
-        if riders.only is not None or not riders.additions:
-            return self._alike(x, riders.only.updates.get(self.path) if riders.only is not None else None)
-        updates = [addition.updates.get(self.path) for addition in riders.additions]
+        updates = self.riders.updates_at(self.path)
+        if not isinstance(updates, list):
+            return self._alike(x, updates)
         if len(x) != len(updates):
             raise RoutingError(f"{self.path} sees {len(x)} entries in a batch of {len(updates)} samples.")
         y: Tensor = self.base_layer(x)

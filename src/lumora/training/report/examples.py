@@ -9,7 +9,7 @@ from lumora.training.report.subject import Subject
 
 def again(subject: Subject) -> str | None:
     """The code that trains the same once more; None where the training was not Lumora's own."""
-    if not subject.folder.recipe.is_file():
+    if not _is_own(subject):
         return None
     needed = _at_hand(subject)
     given = [f"{name}={name}" for name in needed]
@@ -19,7 +19,7 @@ def again(subject: Subject) -> str | None:
 
 def again_by_command(subject: Subject) -> str | None:
     """The command that does the same; None where something was at hand in Python only."""
-    if _at_hand(subject) or not subject.folder.recipe.is_file():
+    if _at_hand(subject) or not _is_own(subject):
         return None
     recipe, out = subject.folder.recipe.as_posix(), subject.folder.path.as_posix() + "-again"
     return f"lumora train {shlex.quote(recipe)} --out {shlex.quote(out)}\n"
@@ -34,11 +34,16 @@ def predict_by_command(subject: Subject) -> str | None:
 
 def report_again(subject: Subject) -> str | None:
     """The code that writes the report once more; None where the training was not Lumora's own."""
-    if not subject.folder.recipe.is_file():
+    if not _is_own(subject):
         return None
     needed = _at_hand(subject)
     given = [repr(subject.folder.path.as_posix()), *(f"{name}={name}" for name in needed)]
     return f"from lumora.training import write_report\n\n{_said(needed)}write_report({', '.join(given)})\n"
+
+
+def _is_own(subject: Subject) -> bool:
+    """Whether the training was Lumora's own, which a recipe repeats."""
+    return subject.folder.recipe.is_file()
 
 
 def _at_hand(subject: Subject) -> list[str]:
