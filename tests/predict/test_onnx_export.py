@@ -67,7 +67,7 @@ def test_export__gives_what_torch_gives(tmp_path, kind):
     height, width = about.size
     shapes = [(1, height, width), (7, height, width)]
     if "height" in made.dynamic:
-        shapes += [(3, height + 96, width + 32)]
+        shapes += [(3, height + 96, width + 32), (2, height + 37, width + 21), (1, height - 3, width - 31)]
     for count, h, w in shapes:
         pixels = torch.randn(count, 3, h, w, generator=torch.Generator().manual_seed(count))
         with torch.no_grad():

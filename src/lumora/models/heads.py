@@ -93,9 +93,12 @@ class BackboneSegmenter(OnBackbone):
         Pictures are stretched first where the backbone takes one size alone, and sides that are no multiple of the
         coarsest stride to the next one.
         """
-        height, width = (-(-length // self.multiple) * self.multiple for length in pixel_values.shape[2:])
+        step = self.multiple
+        # rounded up without negative numbers, which ONNX divides otherwise
+        height, width = ((length + step - 1) // step * step for length in pixel_values.shape[2:])
         size = self.only_size or (height, width)
-        if size != tuple(pixel_values.shape[2:]):
+        # a file has no `if`: there, sides that fit already are brought to the size they have
+        if torch.compiler.is_exporting() or size != tuple(pixel_values.shape[2:]):
             pixel_values = F.interpolate(pixel_values, size=size, mode="bilinear", align_corners=False)
         return self.light_head(self.reader(self.backbone, pixel_values))
 

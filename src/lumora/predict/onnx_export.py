@@ -25,6 +25,7 @@ from lumora.data.durable import write_file
 from lumora.errors import BundleError, InputError, LumoraError
 from lumora.lora import PeftModel
 from lumora.models.watching import trying_out
+from lumora.predict.same_padding import as_one_operation
 from lumora.tasks.base import logits_of
 
 INPUT, OUTPUT, KEY = "pixel_values", "logits", "lumora"
@@ -117,7 +118,7 @@ class _Logits(nn.Module):
 
 def _written(model: nn.Module, about: About, wish: dict[int, str], path: Path) -> Exported:
     content, dynamic = _converted(model, about, wish)
-    shapes = _shapes(about, dynamic)
+    shapes = [shape for shape in _shapes(about, dynamic) if _takes(model, about, shape)]
     difference = max(_difference(model, about, content, shape) for shape in shapes)
     write_file(path, content)
     return Exported(path, len(content), dynamic, difference, tuple(shapes))
@@ -130,7 +131,7 @@ def _converted(model: nn.Module, about: About, wish: dict[int, str]) -> tuple[by
     free = dict.fromkeys(wish, torch.export.Dim.AUTO)
     example = _pixels(about, (2 if 0 in wish else 1, *about.size))
     try:
-        with trying_out(model), torch.no_grad():
+        with trying_out(model), torch.no_grad(), as_one_operation(model) as written_as:
             program: Any = torch.onnx.export(
                 model,
                 (example,),
@@ -138,6 +139,7 @@ def _converted(model: nn.Module, about: About, wish: dict[int, str]) -> tuple[by
                 output_names=[OUTPUT],
                 dynamic_shapes=({**free},) if free else None,
                 dynamo=True,
+                custom_translation_table=written_as,
                 verbose=False,
             )
             found: Any = program.model_proto
@@ -197,11 +199,25 @@ def _shapes(about: About, dynamic: Sequence[str]) -> list[Shape]:
     if "batch" in dynamic:
         shapes += [(2, height, width), (5, height, width)]
     if {"height", "width"} & set(dynamic):
+        down, along = "height" in dynamic, "width" in dynamic
         shapes += [
-            (1, height + 64 * ("height" in dynamic), width),
-            (2 if "batch" in dynamic else 1, height, width + 32 * ("width" in dynamic)),
+            (1, height + 64 * down, width),
+            (2 if "batch" in dynamic else 1, height, width + 32 * along),
+            (1, height + 37 * down, width + 21 * along),
         ]
     return shapes
+
+
+def _takes(model: nn.Module, about: About, shape: Shape) -> bool:
+    """Whether torch takes such pictures: some models take even sides alone, and so do their files."""
+    if shape[1:] == about.size:
+        return True
+    try:
+        with trying_out(model), torch.no_grad():
+            model(_pixels(about, shape))
+    except Exception:  # every model refuses in its own way
+        return False
+    return True
 
 
 def _difference(model: nn.Module, about: About, content: bytes, shape: Shape) -> float:
@@ -211,8 +227,10 @@ def _difference(model: nn.Module, about: About, content: bytes, shape: Shape) ->
     pixels = _pixels(about, shape)
     with trying_out(model), torch.no_grad():
         expected = model(pixels).float()
+    options: Any = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is told here
     try:
-        session: Any = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         found = torch.from_numpy(session.run([OUTPUT], {INPUT: pixels.numpy()})[0])
     except Exception as error:  # onnxruntime's errors share no class of their own
         reason = str(error).strip().partition("\n")[0]
