@@ -87,4 +87,4 @@ def report(say: Say, rows: list[str], rounds: int, with_memory: bool) -> None:
 
 
 if __name__ == "__main__":
-    command_with_rows(__doc__, ARMS, report, memory_of, rounds=5)
+    command_with_rows(__doc__, ARMS, report, memory_of, rounds=20)
