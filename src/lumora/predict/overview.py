@@ -19,8 +19,11 @@ class Overview:
     def __init__(self, size: tuple[int, int], side: int = 2048) -> None:
         self.factor = max(1, math.ceil(max(size) / side))
         """How many pixels become one, along each axis."""
-        self._pixels: list[Tensor] = []
-        self._classes: list[Tensor] = []
+        height, width = (-(-length // self.factor) for length in size)
+        # whole from the beginning: small parts among what comes and goes would keep the system's memory in pieces
+        self._pixels = torch.empty(3, height, width, dtype=torch.uint8)
+        self._classes = torch.empty(height, width, dtype=torch.int32)
+        self._done = 0
         self._left = torch.empty(3, 0, size[1], dtype=torch.uint8)
         self._left_classes = torch.empty(0, size[1], dtype=torch.int32)
 
@@ -38,14 +41,16 @@ class Overview:
         if len(self._left_classes):
             self._shrink(self._left, self._left_classes)
             self._left, self._left_classes = self._left[:, :0], self._left_classes[:0]
-        return torch.cat(self._pixels, dim=1), torch.cat(self._classes)
+        return self._pixels[:, : self._done], self._classes[: self._done]
 
     def _shrink(self, pixels: Tensor, classes: Tensor) -> None:
         by = self.factor
         mean = torch.nn.functional.avg_pool2d(pixels[None].float(), by, ceil_mode=True, count_include_pad=False)
-        self._pixels.append(mean[0].round().to(torch.uint8))
         rows, columns = (_middles(length, by) for length in classes.shape)
-        self._classes.append(classes[rows][:, columns])
+        place = slice(self._done, self._done + len(rows))
+        self._pixels[:, place] = mean[0].round().to(torch.uint8)
+        self._classes[place] = classes[rows][:, columns]
+        self._done = place.stop
 
 
 def _middles(length: int, by: int) -> Tensor:
