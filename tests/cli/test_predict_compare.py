@@ -72,6 +72,8 @@ def test_compare__misuses(lumora, tmp_path):
     for arguments, words in (
         ([bundles[0], tmp_path / "a.png"], "name at least two bundles and then pictures"),
         (bundles, "name at least two bundles and then pictures"),
+        ([bundles[0], "pictures/typo.png", tmp_path / "a.png"], "name at least two bundles and then pictures"),
+        ([*bundles, "pictures/typo.PNG", tmp_path / "a.png"], "There is no file or folder pictures/typo.PNG."),
         ([bundles[0], other, tmp_path / "a.png"], "only bundles with the same labels in the same order"),
     ):
         ended = lumora("predict", *arguments, "--compare", "--out", tmp_path / "out")

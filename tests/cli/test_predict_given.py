@@ -75,6 +75,36 @@ def test_predict__paths_that_no_system_takes_are_told_and_left_out(lumora, here,
     assert ["error" in line for line in lines_of(here / "out")] == [False, True, True]
 
 
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("~nobody-is-called-so.png", {"~nobody-is-called-so.png"}),
+        ("~nobody*.png", {"~nobody-is-called-so.png"}),
+        ("~root", {"~root/c.png"}),  # and not that user's folder
+        ("~root/c.png", {"~root/c.png"}),
+        ("-", {"~nobody-is-called-so.png", "~root/c.png"}),
+    ],
+)
+def test_predict__files_whose_names_begin_as_those_of_users(lumora, here, monkeypatch, given, found):
+    monkeypatch.chdir(here / "pictures")
+    names = ("~nobody-is-called-so.png", "~root/c.png")
+    for name in names:
+        put(here / "pictures" / name, noise(40, 60))
+    on_input(monkeypatch, "\n".join(names).encode())
+    assert lumora("predict", here / "bundle", given, "--out", here / "out").code == 0
+    assert {line["picture"] for line in lines_of(here / "out")} == found
+
+
+def test_predict__users_folders_are_found(lumora, here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here / "pictures"))
+    assert lumora("predict", "bundle", "~/one", "~/t*/x.png", "--out", "out").code == 0
+    assert [line["picture"] for line in lines_of(here / "out")] == [
+        str(here / "pictures" / name) for name in ("one/x.png", "two/x.png")
+    ]
+    ended = lumora("predict", "bundle", "~nobody-is-called-so/a.png", "--out", "other")
+    assert (ended.code, "There is no file or folder ~nobody-is-called-so/a.png." in ended.told) == (2, True)
+
+
 def test_predict__what_paths_lead_out_of_again_is_not_in_the_names_of_files(lumora, here, monkeypatch):
     on_input(monkeypatch, b"pictures/two/../../pictures/a.png\npictures/one/../one/x.png\n")
     assert lumora("predict", "bundle", "-", "--out", "out").code == 0

@@ -55,6 +55,23 @@ def test_resume__does_what_is_left_and_nothing_again(lumora, segmenter, given, t
     assert told["pixels"] == pixels
 
 
+def test_resume__knows_pictures_whose_paths_are_typed_otherwise(lumora, segmenter, given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "out"
+    assert lumora("predict", segmenter, "pictures/a.png", "pictures/deep/../b.jpg", "--out", out).code == 0
+    before = content_of(out)
+    for again in ([given / "a.png", given / "b.jpg"], ["pictures/deep/../a.png", "./pictures/b.jpg"]):
+        assert lumora("predict", segmenter, *again, "--out", out, "--resume").code == 0
+        assert content_of(out) == before
+    assert lumora("predict", segmenter, given, "--out", out, "--resume").code == 0
+    assert [line["picture"] for line in lines_of(out)] == [
+        "pictures/a.png",
+        "pictures/deep/../b.jpg",
+        str(given / "deep/a.png"),
+        str(given / "deep/c.png"),
+    ]
+
+
 def test_resume__mends_what_a_killed_process_left(lumora, segmenter, given, tmp_path):
     out = tmp_path / "out"
     assert lumora("predict", segmenter, given, "--out", out).code == 0

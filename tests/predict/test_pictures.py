@@ -112,6 +112,15 @@ def test_pictures__know_where_in_the_folder_they_lie(tmp_path):
     assert [one.inside for one in found] == ["deep/a.png", "b.png"]
 
 
+def test_pictures__a_file_that_is_called_as_a_user(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "~nobody-is-called-so.png", ARRAY)
+    assert is_one("~nobody-is-called-so.png")
+    assert read("~nobody-is-called-so.png").equal(read(tmp_path / "~nobody-is-called-so.png"))
+    with pytest.raises(DataError, match=r"There is no file or folder ~nobody-is-called-so/b\.png"):
+        read("~nobody-is-called-so/b.png")
+
+
 def test_pictures__an_empty_folder_is_told(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match=r"There are no pictures in .*: it has 1 .txt"):

@@ -35,16 +35,16 @@ def find(given: Sequence[str], limits: Limits) -> Given:
 
     What is missing of a list on the standard input is told as pictures that cannot be read are.
     """
-    from lumora.predict.pictures import without_dots
+    from lumora.predict.pictures import at_home, without_dots
 
     found: dict[Path, Picture] = {}
     folders: list[Path] = []
     for one in given:
         if one == LIST:
             pictures = _listed(_paths_on_input(), limits)
-        elif Path(one).expanduser().exists() or not glob.has_magic(one):
-            if Path(one).expanduser().is_dir():
-                folders.append(Path(one).expanduser())
+        elif (place := at_home(one)).exists() or not glob.has_magic(one):
+            if place.is_dir():
+                folders.append(place)
             pictures = _named(one, limits)
         else:
             pictures = _matching(one, limits)
@@ -54,9 +54,9 @@ def find(given: Sequence[str], limits: Limits) -> Given:
 
 
 def _named(path: str, limits: Limits) -> list[Picture]:
-    from lumora.predict.pictures import pictures
+    from lumora.predict.pictures import at_home, pictures
 
-    if not Path(path).expanduser().exists():
+    if not at_home(path).exists():
         raise typer.BadParameter(f"There is no file or folder {path}.", param_hint=_HINT)
     try:
         return list(pictures(path, limits))
@@ -67,9 +67,10 @@ def _named(path: str, limits: Limits) -> list[Picture]:
 def _matching(pattern: str, limits: Limits) -> list[Picture]:
     """The pictures that fit a pattern which no shell has put into paths; `**` stands for any folders."""
     from lumora.data.listing import PICTURES
+    from lumora.predict.pictures import at_home
 
     # As shells do it; pathlib's own patterns begin at a folder.
-    paths = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207
+    paths = sorted(glob.glob(str(at_home(pattern)), recursive=True))  # noqa: PTH207
     fitting = [path for path in paths if Path(path).suffix.lower() in PICTURES and not Path(path).is_dir()]
     if not fitting:
         others = f"; {len(paths):,} other files or folders do" if paths else ""

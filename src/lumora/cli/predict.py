@@ -65,7 +65,7 @@ def command(
     bundles, given = _bundles(bundle, given, compare)
     found = given_pictures.find(given, limits)
     _check_place(out, found.folders, resume)
-    settings = Settings(_palette(palette), strength, flip, _tile(tile), overlap)
+    settings = Settings(palette=_palette(palette), strength=strength, flip=flip, tile=_tile(tile), overlap=overlap)
     if len(bundles) == 1:
         predictors = [loading.predictor(bundle, device, base, limits, revision, settings=settings)]
     else:
@@ -76,7 +76,7 @@ def command(
     about = _made_by(bundles, revision, predictors, settings, names if compare else (), overlays=not no_overlays)
     files = _open(PredictionFiles, out, about, resume, tally)
     work = compared or ToFiles(predictors[0], files, not no_overlays)
-    left = [picture for picture in found.pictures if picture.key not in files.done]
+    left = [picture for picture in found.pictures if not files.has(picture.key)]
     how = _How(batch_size, quiet, len(found.pictures) - len(left))
     try:
         with stopping.ending_tidily(lambda: _how_to_go_on(how)):
@@ -129,7 +129,7 @@ def _tile(given: str | None) -> int | Literal["auto"] | None:
 
 
 def _bundles(first: str, given: Sequence[str], compare: bool) -> tuple[list[str], list[str]]:
-    """The bundles, and what is left. What is to be compared holds a bundle, or could be the name of a repository."""
+    """The bundles, and what is left: the first that neither holds a bundle nor could be the name of a repository."""
     if not compare:
         return [first], list(given)
     more = list(itertools.takewhile(_is_bundle, given))
@@ -143,9 +143,13 @@ def _bundles(first: str, given: Sequence[str], compare: bool) -> tuple[list[str]
 
 def _is_bundle(name: str) -> bool:
     from lumora.bundle.names import ABOUT
+    from lumora.data.listing import PICTURES
+    from lumora.predict.pictures import at_home
 
-    path = Path(name).expanduser()
-    return (path / ABOUT).is_file() or (not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None)
+    path = at_home(name)
+    if path.exists() or path.suffix.lower() in PICTURES:  # a repository may end so, but a mistyped picture is likelier
+        return (path / ABOUT).is_file()
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
 
 
 def _made_by(

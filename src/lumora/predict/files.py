@@ -40,6 +40,7 @@ from lumora.predict.earlier import (
     own_files,
     stems_of,
 )
+from lumora.predict.pictures import without_dots
 
 _FORMAT, _LOCK = 2, "lock"
 _TOLD = "bundle"
@@ -80,8 +81,7 @@ class PredictionFiles:
         take: Callable[[dict[str, Any]], None] = lambda line: None,
     ) -> None:
         self.folder, self._names = folder, _Names()
-        self.done: set[str] = set()
-        """The pictures that an earlier call has done."""
+        self._done: set[Path] = set()
         made_by = json.loads(json.dumps({MARK: _FORMAT, **about}))
         with _explained(folder, "Choose another place."):
             old = own_files(folder, resume=resume)
@@ -98,6 +98,10 @@ class PredictionFiles:
             except BaseException:
                 self._let_go()
                 raise
+
+    def has(self, picture: str) -> bool:
+        """Whether an earlier call has done a picture, however its path was typed then."""
+        return without_dots(Path(picture)) in self._done
 
     def add(self, content: Content, name: str) -> None:
         """Write what belongs to a picture; `name` is its place among the pictures, with slashes."""
@@ -162,7 +166,7 @@ class PredictionFiles:
         return part
 
     def _keep(self, line: dict[str, Any], take: Callable[[dict[str, Any]], None]) -> None:
-        self.done.add(line["picture"])
+        self._done.add(without_dots(Path(line["picture"])))
         for stem in stems_of(line):
             self._names.take(stem)
         take(line)

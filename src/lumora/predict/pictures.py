@@ -76,7 +76,7 @@ class FromFile(StoredSample):
 def is_one(given: object) -> bool:
     """Whether this is meant as one picture and not as several."""
     if isinstance(given, str | os.PathLike):
-        return not Path(given).expanduser().is_dir()
+        return not at_home(given).is_dir()
     return isinstance(given, bytes | Image.Image | np.ndarray | Tensor | Picture)
 
 
@@ -104,7 +104,7 @@ def listed(paths: Sequence[str], limits: Limits | None = None) -> Iterator[Pictu
     Each file's `inside` begins where the paths part.
     """
     limits = limits or Limits()
-    whole = [_at_home(path) for path in paths]
+    whole = [at_home(path) for path in paths]
     root = Path(os.path.commonpath([without_dots(path).parent for path in whole])) if whole else Path()
     for path in whole:
         try:
@@ -129,17 +129,20 @@ def without_dots(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
-def _at_home(path: str) -> Path:
-    """The path with the user's folder in place of `~`."""
+def at_home(path: str | os.PathLike[str]) -> Path:
+    """The path with the user's folder in place of `~`, unless that is how a file's own name begins."""
+    typed = Path(path)
+    if os.path.lexists(typed):
+        return typed
     try:
-        return Path(path).expanduser()
-    except RuntimeError:  # nobody is called so: it is a file's name that begins with `~`
-        return Path(path)
+        return typed.expanduser()
+    except RuntimeError:  # nobody is called so
+        return typed
 
 
 def _taken(given: object, number: int, limits: Limits) -> Iterator[Picture]:
     if isinstance(given, str | os.PathLike):
-        yield from _on_disk(Path(given).expanduser(), limits)
+        yield from _on_disk(at_home(given), limits)
     elif isinstance(given, bytes):
         key = f"picture {number}"
         yield StoredSample(key, InMemory(given, key), limits=limits)
