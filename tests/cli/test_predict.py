@@ -11,6 +11,7 @@ from tests.cli.predictions import lines_of
 from tests.data.making import noise, put
 from tests.predict.making import bundle_of, check
 
+import lumora as library
 from lumora.tasks import MaskPrediction
 
 
@@ -50,6 +51,24 @@ def test_predict__labels(lumora, classifier, given, tmp_path):
     assert [line["overlay"] for line in lines] == ["overlays/a.jpg", "overlays/b.jpg", "overlays/deep/c.jpg"]
     about = json.loads((tmp_path / "out/predictions.json").read_text())
     assert (about["task"], about["labels"]) == ("classification", list(LABELS))
+
+
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        (["--strength", 0.5], {"strength": 0.5}),
+        (["--flip"], {"flip": True}),
+        (["--strength", 0.25, "--flip"], {"strength": 0.25, "flip": True}),
+    ],
+)
+def test_predict__strength_and_mirror_images(lumora, classifier, given, tmp_path, options, settings):
+    assert lumora("predict", classifier, given, "--out", tmp_path / "out", *options).code == 0
+    found = [line["probabilities"] for line in lines_of(tmp_path / "out")]
+    others = [{}, *({name: value} for name, value in settings.items() if len(settings) > 1)]
+    for wanted, same in ((settings, True), *((other, False) for other in others)):
+        predictions = library.load(classifier, device="cpu", **wanted).predict(given)
+        ours = [dict(zip(LABELS, one.probabilities.tolist(), strict=True)) for one in predictions]
+        assert (found == [pytest.approx(one, abs=1e-5) for one in ours]) is same
 
 
 def test_predict__masks(lumora, segmenter, given, tmp_path):
