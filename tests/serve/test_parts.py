@@ -23,6 +23,7 @@ from lumora.serve import Pool
 from lumora.serve.hosting.hosted import Seen
 from lumora.serve.http import access, decoder
 from lumora.serve.http.access import Access
+from lumora.serve.http.app import build
 from lumora.serve.http.batching import Batcher
 from lumora.serve.http.decoding import Decoders
 from lumora.serve.http.gate import Gate, Room
@@ -159,12 +160,53 @@ def test_decoders__keep_a_process_whose_answer_nobody_waits_for_any_more(pool):
 def test_inference__refuses_shapes_that_do_not_count_the_pictures(shape):
     tensor = {"name": "image", "datatype": "BYTES", "shape": shape, "data": ["AAAA"]}
     with pytest.raises(RefusedError) as refused:
-        pictures_in(asked_in({"inputs": [tensor]}))
+        pictures_in(asked_in({"inputs": [tensor]}), 256)
     assert refused.value.status == 400
 
 
+def an_input(**others):
+    return {"name": "image", "datatype": "BYTES", "shape": [1], "data": ["AAAA"], **others}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"inputs": []}, "one input"),
+        ({"inputs": [0] * 5000}, "one input.*5000"),
+        ({"inputs": [an_input(name="picture")]}, 'called "image"'),
+        ({"inputs": [an_input(shape=["x"] * 5000)]}, "inputs.0.shape"),
+        ({"inputs": [an_input()], "outputs": [0] * 5000}, "outputs"),
+        ({"inputs": [an_input()], "outputs": [{"name": "labels"}] * 5000}, "outputs.*100"),
+        ({"inputs": [an_input(shape=[9], data=["not base64"] * 9)]}, "9 pictures .* 8 are allowed"),
+    ],
+)
+def test_inference__finds_one_mistake_and_looks_for_no_others(content, reason):
+    with pytest.raises(RefusedError, match=reason) as refused:
+        pictures_in(asked_in(content), 8)
+    cause = refused.value.__cause__
+    assert cause is None or cause.error_count() == 1
+
+
+@pytest.mark.parametrize("path", ["/v2/models/animals/infer", "/predict/animals", "/admin/bundles/animals"])
+def test_json__of_very_many_values_is_refused_before_it_is_parsed(pool, path):
+    gate = build(pool, Settings())
+
+    async def ask():
+        transport = httpx.ASGITransport(app=gate)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=300) as client:
+            verb, kind = "PUT" if path.startswith("/admin") else "POST", {"Content-Type": "application/json"}
+            return [
+                await client.request(verb, path, content=b'{"inputs":[' + many * 20_000, headers=kind)
+                for many in (b"0,", b"[],", b'{"a":', b"[[[[0]]]],")
+            ]
+
+    for answer in asyncio.run(ask()):
+        reason = answer.json()["error"]  # and not that it is no JSON, which it is not
+        assert (answer.status_code, "more than" in reason) in [(400, True), (413, False)], reason
+
+
 def test_inference__gives_an_output_once_however_often_it_is_asked_for(pool):
-    asked = asked_in({"inputs": [], "outputs": [{"name": "labels"}] * 3})
+    asked = asked_in({"inputs": [an_input()], "outputs": [{"name": "labels"}] * 3})
     assert wanted_of(asked, pool.get("animals")) == ["labels"]
 
 
@@ -271,8 +313,6 @@ def _watch(event, arguments):
 
 @pytest.mark.slow
 def test_app__lets_no_name_of_a_request_reach_the_file_system(bundles, monkeypatch):
-    from lumora.serve.http.app import build
-
     global _hook_is_there, _watching
     if not _hook_is_there:
         sys.addaudithook(_watch)

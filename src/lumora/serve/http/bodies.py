@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData, UploadFile
@@ -16,6 +18,12 @@ from lumora.serve.http.refusals import RefusedError, malformed
 
 _FIELD = "image"
 _NESTED = "The JSON is nested too deeply."
+_PARTS = 10_000
+"""Commas and opening brackets in JSON: many more than a request has, and few enough for all that is done with them."""
+_LARGE = 1 << 20
+"""Bytes that take long enough to let others be answered meanwhile."""
+
+Result = TypeVar("Result")
 
 
 async def picture_in(request: Request) -> bytes:
@@ -25,7 +33,8 @@ async def picture_in(request: Request) -> bytes:
         return await _of_form(request)
     if kind == "application/json":
         content = await json_in(request)
-        return decoded(content.get(_FIELD), _FIELD)
+        text = content.get(_FIELD)
+        return await apart(len(text) if isinstance(text, str) else 0, lambda: decoded(text, _FIELD))
     if kind.startswith("image/") or kind == "application/octet-stream":
         return await body_of(request)
     raise RefusedError(
@@ -35,9 +44,26 @@ async def picture_in(request: Request) -> bytes:
     )
 
 
-async def json_in(request: Request) -> dict[str, Any]:
-    """The JSON object that a body is."""
+async def json_in(request: Request, most: int = 0) -> dict[str, Any]:
+    """The JSON object that a body is.
+
+    Args:
+        request: whose.
+        most: how many values it may have beside those that every request has.
+    """
     body = await body_of(request)
+    return await apart(len(body), lambda: _object(body, _PARTS + most))
+
+
+async def apart(size: int, work: Callable[[], Result]) -> Result:
+    """What a function gives; it runs in a thread of its own if it has so much to read that others would wait."""
+    return await asyncio.to_thread(work) if size > _LARGE else work()
+
+
+def _object(body: bytes, most: int) -> dict[str, Any]:
+    # Counted before it is parsed: millions of empty lists take a hundred times the memory of their text.
+    if sum(map(body.count, (b",", b"[", b"{"))) > most:
+        raise malformed(f"The JSON has more than {most:,} values.")
     try:
         content = json.loads(body)
     except RecursionError as error:

@@ -14,7 +14,7 @@ from lumora.serve.hosting.loading import Origin
 from lumora.serve.http.bodies import body_of, json_in
 from lumora.serve.http.descriptions import REFUSALS
 from lumora.serve.http.logs import LOG
-from lumora.serve.http.refusals import RefusedError, malformed, undecodable, unknown
+from lumora.serve.http.refusals import RefusedError, malformed, too_large, undecodable, unknown
 from lumora.serve.http.serving import Serving, told
 
 
@@ -26,6 +26,8 @@ class Added(BaseModel):
     revision: str | None = Field(default=None, max_length=200, pattern=r"^[A-Za-z0-9][\w.-]*$")
 
 
+_MOST = 10_000
+"""Bytes of a body."""
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": False,
@@ -70,8 +72,11 @@ def routes(serving: Serving) -> APIRouter:
 
 
 async def _wish(request: Request) -> Added:
-    if not await body_of(request):
+    body = await body_of(request)
+    if not body:
         return Added()
+    if len(body) > _MOST:
+        raise too_large(f"The body is larger than {_MOST:,} bytes; it names a repository.")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RefusedError(415, "The body should be JSON (Content-Type: application/json).")
     try:

@@ -11,9 +11,9 @@ from fastapi import APIRouter, Request, Response
 
 from lumora.serve.hosting.hosted import Hosted
 from lumora.serve.http.batching import Answer
-from lumora.serve.http.bodies import json_in
+from lumora.serve.http.bodies import apart, body_of, json_in
 from lumora.serve.http.descriptions import REFUSALS
-from lumora.serve.http.refusals import malformed, unknown
+from lumora.serve.http.refusals import unknown
 from lumora.serve.http.serving import Serving, loaded, written
 from lumora.serve.http.tensors import asked_in, metadata, outputs_of, pictures_in, wanted_of
 
@@ -81,11 +81,10 @@ def model_routes(serving: Serving) -> APIRouter:
     async def infer(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
         """A bundle's predictions of one or several pictures."""
         hosted = _of_version(await serving.hosted(name), version)
-        asked = asked_in(await json_in(request))
-        pictures = pictures_in(asked)
+        most = serving.settings.queue
+        asked = asked_in(await json_in(request, most))
         wanted = wanted_of(asked, hosted)
-        if len(pictures) > serving.settings.queue:
-            raise malformed(f"There are {len(pictures)} pictures in one request; {serving.settings.queue} are allowed.")
+        pictures = await apart(len(await body_of(request)), lambda: pictures_in(asked, most))
         with serving.room.taken(len(pictures) - 1):
             answers = await _all(serving, request, hosted, pictures)
         outputs = await written(hosted, partial(outputs_of, answers, hosted))

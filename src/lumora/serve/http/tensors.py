@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,6 +16,7 @@ from lumora.tasks import MaskPrediction
 
 _IMAGE = "image"
 _Length = Annotated[int, Field(ge=0, lt=2**31)]
+_MOST_WISHES = 100
 
 
 class InputTensor(BaseModel):
@@ -23,7 +24,7 @@ class InputTensor(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True)
     name: str
-    shape: list[_Length] = Field(max_length=8)
+    shape: list[_Length] = Field(max_length=8, fail_fast=True)
     datatype: str
     data: list[Any]
 
@@ -40,8 +41,8 @@ class InferenceRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True)
     id: str | None = Field(default=None, max_length=256)
-    inputs: list[InputTensor]
-    outputs: list[OutputWish] | None = None
+    inputs: list[InputTensor] = Field(max_length=1, fail_fast=True)
+    outputs: Annotated[list[OutputWish], Field(max_length=_MOST_WISHES, fail_fast=True)] | None = None
 
 
 def metadata(hosted: Hosted) -> dict[str, Any]:
@@ -64,6 +65,9 @@ def metadata(hosted: Hosted) -> dict[str, Any]:
 
 def asked_in(content: dict[str, Any]) -> InferenceRequest:
     """The request that JSON is, or a refusal that says what is wrong."""
+    inputs = content.get("inputs")
+    if isinstance(inputs, list) and len(cast("list[Any]", inputs)) != 1:
+        raise malformed(f'There should be one input, "{_IMAGE}", but there are {len(cast("list[Any]", inputs))}.')
     try:
         return InferenceRequest.model_validate(content)
     except ValidationError as error:
@@ -72,16 +76,17 @@ def asked_in(content: dict[str, Any]) -> InferenceRequest:
         raise malformed(f"{where}: {first['msg']}.") from error
 
 
-def pictures_in(asked: InferenceRequest) -> list[bytes]:
-    """The pictures' files."""
-    names = [tensor.name for tensor in asked.inputs]
-    if names != [_IMAGE]:
-        raise malformed(f'There should be one input, "{_IMAGE}", but there are {len(names)}.')
+def pictures_in(asked: InferenceRequest, most: int) -> list[bytes]:
+    """The pictures' files, if there are not too many."""
     [tensor] = asked.inputs
+    if tensor.name != _IMAGE:
+        raise malformed(f'The input should be called "{_IMAGE}".')
     if tensor.datatype != "BYTES":
         raise malformed(f'The datatype of "{_IMAGE}" should be BYTES: pictures\' files in base64.')
     if not tensor.data or math.prod(tensor.shape) != len(tensor.data):
         raise malformed(f"The shape says {math.prod(tensor.shape)} pictures, and there are {len(tensor.data)}.")
+    if len(tensor.data) > most:
+        raise malformed(f"There are {len(tensor.data)} pictures in one request; {most} are allowed.")
     return [decoded(text, f"{_IMAGE}.data[{i}]") for i, text in enumerate(tensor.data)]
 
 
