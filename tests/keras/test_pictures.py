@@ -166,6 +166,20 @@ def test_other_labels_and_unknown_splits__are_refused():
         PictureDataset(source, task, transform, batch_size=0)
 
 
+@pytest.mark.parametrize("make", [PictureDataset, to_tf_dataset])
+def test_fewer_pictures_than_a_batch__are_refused_and_not_trained_on_in_silence(make):
+    if make is to_tf_dataset:
+        pytest.importorskip("tensorflow")
+    source, task, transform = case("classification")
+    few = source.splits["train"][:5]
+    with pytest.raises(DataError, match=r"5 pictures and batch_size is 8.*drop_last=False"):
+        make(few, task, transform, batch_size=8)
+    assert len(make(few, task, transform, batch_size=8, drop_last=False)) == 1
+    assert len(make(few, task, transform, batch_size=8, shuffle=False)) == 1
+    with pytest.raises(DataError, match="no pictures"):
+        make([], task, transform)
+
+
 def test_pictures_of_different_sizes__are_refused():
     source = scenes(16, 48)
 

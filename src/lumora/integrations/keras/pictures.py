@@ -65,6 +65,8 @@ class PictureDataset(keras.utils.PyDataset):
         self.pictures = Pictures(samples, transform, seed, cache, classes=len(task.labels))
         self._order = Order(len(samples), batch_size, seed, shuffle, drop_last, 0, 1)
         self._batches = list(self._order)
+        if not self._order.whole():
+            raise DataError(_no_batch(len(samples), batch_size))
         self._given: set[int] = set()
         self._ahead = _Ahead(self._made, len(self), workers)
 
@@ -214,6 +216,16 @@ def _samples(source: Source | Sequence[Sample], task: Task[Any], split: str) -> 
     if split not in source.splits:
         raise DataError(f"There is no split {split!r}; the source has {', '.join(map(repr, source.splits))}.")
     return source.splits[split]
+
+
+def _no_batch(pictures: int, batch_size: int) -> str:
+    if not pictures:
+        return "There are no pictures, so there is nothing to train on or to measure."
+    return (
+        f"There are {pictures} pictures and batch_size is {batch_size}: no batch would be full, and those that are not "
+        "are left out where drop_last is True, which it is while shuffling if it is not said. Use a batch_size of "
+        f"{pictures} or less, or drop_last=False."
+    )
 
 
 def _channels(pixels: Tensor) -> Numbers:
