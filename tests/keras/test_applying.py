@@ -160,6 +160,32 @@ def test_all_linear__leaves_out_the_head():
     assert [path for path, layer in layers_of(model).items() if hasattr(layer, "lora")] == ["hidden"]
 
 
+def ending_with(*last):
+    keras.utils.set_random_seed(1)
+    return keras.Sequential([keras.Input((8,)), keras.layers.Dense(8, name="hidden"), *last])
+
+
+def score():
+    return keras.layers.Dense(3, name="score")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ending_with(score(), keras.layers.Activation("linear", dtype="float32")),
+        lambda: ending_with(keras.Sequential([keras.Input((8,)), score()], name="top")),
+        lambda: ending_with(keras.Sequential([keras.Input((8,)), score(), keras.layers.Dropout(0.1)], name="top")),
+        lambda: ending_with(score(), keras.layers.Softmax()),
+        lambda: keras.Model(given := keras.Input((8,)), keras.ops.cast(ending_with(score())(given), "float32")),
+    ],
+    ids=["activation", "nested", "nested with dropout", "softmax", "cast"],
+)
+def test_all_linear__leaves_out_the_head_behind_what_only_shapes_its_outputs(make):
+    model = apply_lora(make(), LoraConfig(r=2, target_modules="all-linear"))
+    adapted = [path for path, layer in layers_of(model).items() if hasattr(layer, "lora")]
+    assert [path.split(".")[-1] for path in adapted] == ["hidden"]
+
+
 class Odd(keras.layers.Dense):
     pass
 

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from lumora.integrations.keras.library import Layer, Model, keras
+from lumora.integrations.keras.logits import layers_at_the_end
 from lumora.lora.matching import BlockOf
 from lumora.lora.names import block_index
 
@@ -78,8 +79,7 @@ def parameters_of(model: Model) -> list[Any]:
 
 def head_paths(model: Model, layers: Mapping[str, Layer]) -> list[str]:
     """The paths of the layers that give a model's outputs, where Keras knows them."""
-    outputs: Any = getattr(model, "outputs", None) or []
-    last = {id(output._keras_history.operation) for output in outputs if hasattr(output, "_keras_history")}
+    last = {id(layer) for layer in layers_at_the_end(model)}
     return [path for path, layer in layers.items() if id(layer) in last]
 
 

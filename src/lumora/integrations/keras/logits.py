@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from lumora.errors import MetricError
@@ -10,7 +10,17 @@ from lumora.integrations.keras.library import Layer, Model, keras
 
 _CLASSES = ("Softmax", "Sigmoid")
 """Layers, and operations such as `keras.ops.softmax`."""
-_LOOKED_THROUGH = ("Activation", "Dropout", "Flatten", "Identity", "Permute", "Reshape", "Resizing", "UpSampling2D")
+_LOOKED_THROUGH = (
+    "Activation",
+    "Cast",
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "Permute",
+    "Reshape",
+    "Resizing",
+    "UpSampling2D",
+)
 """Layers that leave probabilities what they are."""
 
 
@@ -27,6 +37,12 @@ def check_gives_logits(model: Model) -> None:
             f"{model.name} gives probabilities, not logits, for {found.name!r} ends in a softmax or sigmoid. Build the "
             "model without: classifier_activation=None in keras.applications, activation=None in a layer."
         )
+
+
+def layers_at_the_end(model: Model) -> Iterator[Layer]:
+    """Those that give a model's outputs, with what lies inside them and before mere activations and new shapes."""
+    for output in getattr(model, "outputs", None) or []:
+        yield from _giving(output, (*_LOOKED_THROUGH, *_CLASSES))
 
 
 def _gives_probabilities(layer: Layer) -> bool:
@@ -49,13 +65,14 @@ def _logits_of(model: Model) -> list[Any]:
     return (getattr(model, "outputs", None) or [])[:1]
 
 
-def _giving(tensor: Any) -> Iterator[Layer]:
+def _giving(tensor: Any, looked_through: Collection[str] = _LOOKED_THROUGH) -> Iterator[Layer]:
     if not hasattr(tensor, "_keras_history"):
         return
     layer, node, which = tensor._keras_history
     yield layer
     if isinstance(layer, keras.Model):
-        yield from _giving(layer.outputs[which])
-    elif type(layer).__name__ in _LOOKED_THROUGH:
+        inside = getattr(layer, "outputs", None)  # of a subclass Keras knows none
+        yield from _giving(inside[which], looked_through) if inside else ()
+    elif type(layer).__name__ in looked_through:
         for given in layer._inbound_nodes[node].input_tensors:
-            yield from _giving(given)
+            yield from _giving(given, looked_through)
