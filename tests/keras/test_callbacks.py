@@ -1,6 +1,7 @@
 """What happens beside `fit`: bundles of the best epochs, the Hub, a run's folder."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from lumora.bundle import read_about
 from lumora.data import Labels
 from lumora.data.scenes import scenes
 from lumora.data.transforms import classification_eval
-from lumora.errors import BundleError, RunError
+from lumora.errors import BundleError, LumoraWarning, RunError
 from lumora.integrations.keras import (
     BundleCallback,
     MetricCallback,
@@ -77,10 +78,46 @@ def test_bundle_callback__can_follow_a_loss_or_nothing(tmp_path):
     np.testing.assert_allclose(output(again, DATA[0][0]), output(model, DATA[0][0]), atol=1e-5)
 
 
-def test_bundle_callback__without_its_score_says_which_there_are(tmp_path):
-    with pytest.raises(BundleError, match=r"no 'val_mean_iou' in the logs of fit, only 'loss'"):
-        fitted([BundleCallback(tmp_path / "bundle", about)])
-    assert not (tmp_path / "bundle").exists()
+def test_bundle_callback__takes_the_usual_score_of_the_task(tmp_path):
+    written = BundleCallback(tmp_path / "bundle", about)
+    _, history = fitted([MetricCallback(TASK, DATA), written])
+    assert written.best == max(history["val_accuracy"])
+
+
+def test_bundle_callback__without_its_score_says_so_at_once_and_keeps_the_last_epoch(tmp_path):
+    told, ended = [], []
+    later = [
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: told.append([str(w.message) for w in caught])),
+        RunCallback(tmp_path / "run"),
+        keras.callbacks.LambdaCallback(on_train_end=lambda logs: ended.append(True)),
+    ]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LumoraWarning)
+        model, history = fitted([BundleCallback(tmp_path / "bundle", about, monitor="val_mean_iou"), *later])
+    (first,) = (text for text in told[0] if "MetricCallback" in text)
+    assert "There was no 'val_mean_iou' in the logs of fit, only 'loss'" in first
+    assert "that of the last epoch, not of the best" in str(caught[-1].message)
+    assert len(history["loss"]) == 3
+    assert ended
+    again = load_bundle(tmp_path / "bundle", base=picture_model())
+    np.testing.assert_allclose(output(again, DATA[0][0]), output(model, DATA[0][0]), atol=1e-5)
+
+
+def test_bundle_callback__of_scores_that_are_no_numbers_keeps_the_last_epoch(tmp_path):
+    undefined = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(val_accuracy=float("nan")))
+    with pytest.warns(LumoraWarning, match="'val_accuracy' was no number after any epoch"):
+        model, _ = fitted([undefined, BundleCallback(tmp_path / "bundle", about)])
+    again = load_bundle(tmp_path / "bundle", base=picture_model())
+    np.testing.assert_allclose(output(again, DATA[0][0]), output(model, DATA[0][0]), atol=1e-5)
+
+
+def test_bundle_callback__that_cannot_write_at_the_end_lets_the_training_end(tmp_path):
+    def nothing(model, scores):
+        raise BundleError("it cannot be described")
+
+    with pytest.warns(LumoraWarning, match="no bundle was written: it cannot be described"):
+        _, history = fitted([BundleCallback(tmp_path / "bundle", nothing, monitor="val_mean_iou")])
+    assert len(history["loss"]) == 3
 
 
 def test_run_callback__writes_rows_and_a_log(tmp_path):

@@ -12,6 +12,7 @@ from lumora.integrations.keras.adapter import Adapter, adapter_in, attach, detac
 from lumora.integrations.keras.choosing import Choice, choose, frozen_biases, mistaken_names
 from lumora.integrations.keras.layers import is_batch_norm, layers_of, own_weights, parameters_of
 from lumora.integrations.keras.library import Layer, Model, ops
+from lumora.integrations.keras.preprocessor import warn_of_preprocessor
 from lumora.lora.config import LoraConfig
 from lumora.lora.names import exactly, is_inside
 
@@ -69,7 +70,9 @@ def apply_lora(model: Model, config: LoraConfig) -> Model:
     """
     choice = choose(model, config)
     choice.problems += [*mistaken_names(model, config), *frozen_biases(model, choice)]
-    return _apply(model, choice)
+    _apply(model, choice)
+    warn_of_preprocessor(model)
+    return model
 
 
 def apply_stored(model: Model, config: LoraConfig, *, is_trainable: bool) -> Model:

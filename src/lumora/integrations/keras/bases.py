@@ -15,6 +15,7 @@ from lumora.integrations.keras.files import all_weights
 from lumora.integrations.keras.in_torch import InTorch
 from lumora.integrations.keras.library import Model, keras, keras_hub
 from lumora.integrations.keras.logits import check_gives_logits
+from lumora.integrations.keras.preprocessor import warn_of_preprocessor
 from lumora.integrations.keras.values import tensor_of
 from lumora.lora.names import is_inside
 from lumora.models import Base, Preprocessing
@@ -69,6 +70,7 @@ def describe(
             f"base is {base!r}; a Keras base is called {PREFIX}NAME, see lumora.integrations.keras.bases."
         )
     check_gives_logits(model)
+    warn_of_preprocessor(model)
     return About(
         task=task.name,
         labels=task.labels,

@@ -6,7 +6,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ import torch
 from lumora.bundle import About, load, names, read_about
 from lumora.bundle import hub as bundle_hub
 from lumora.data import Source
-from lumora.errors import BundleError, LumoraWarning
+from lumora.errors import LumoraError, LumoraWarning
 from lumora.integrations.keras.applying import count_parameters
 from lumora.integrations.keras.bundles import save_bundle
 from lumora.integrations.keras.library import Model, keras, ops
+from lumora.integrations.keras.preprocessor import refuse_preprocessor
 from lumora.training.folder import RunFolder
 from lumora.training.recipe import Recipe
 from lumora.training.report.subject import of_bundle
@@ -36,13 +37,13 @@ class BundleCallback(keras.callbacks.Callback):
     """Writes a bundle whenever a score is better than before; each is verified before it takes its place.
 
     It reads the logs, so a `MetricCallback` that measures the score comes before it in the list. After an epoch without
-    the score nothing is written.
+    the score nothing is written. A training that never had it ends with a bundle of its last epoch, and a warning.
 
     Args:
         folder: where the bundle goes.
         about: what it says of itself, given the model and what was measured on pictures held back: the logs that begin
             with `val_`, without that.
-        monitor: the score in the logs; None writes after every epoch.
+        monitor: the score in the logs; of several, the first that is there. None writes after every epoch.
         lowest: whether lower is better, as for a loss.
     """
 
@@ -51,34 +52,64 @@ class BundleCallback(keras.callbacks.Callback):
         folder: str | os.PathLike[str],
         about: Describe,
         *,
-        monitor: str | None = "val_mean_iou",
+        monitor: str | Sequence[str] | None = ("val_mean_iou", "val_accuracy", "val_macro_f1"),
         lowest: bool = False,
     ) -> None:
         super().__init__()
-        self.folder, self.about, self.monitor, self.lowest = Path(folder), about, monitor, lowest
+        self.folder, self.about, self.lowest = Path(folder), about, lowest
+        self.monitor = (monitor,) if isinstance(monitor, str) else monitor
         self.best: float | None = None
         """The score of the bundle that is there."""
         self._seen: set[str] = set()
+        self._last: dict[str, float] = {}
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Refuse a model that would learn from other pictures than its bundle predicts for."""
+        refuse_preprocessor(self.model)
+        self._seen.clear()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write a bundle if this epoch is the best."""
         scores = {name: float(value) for name, value in (logs or {}).items()}
+        is_first = not self._seen
         self._seen |= set(scores)
-        if self.monitor is not None:
-            if self.monitor not in scores or not self._is_best(scores[self.monitor]):
-                return
-            self.best = scores[self.monitor]
+        self._last = scores
+        if self.monitor is None:
+            self._write(scores)
+            return
+        chosen = self._chosen_by()
+        if chosen is None and is_first:
+            _warn(f"{self._lacking()} If it never comes, the bundle will be that of the last epoch.")
+        if chosen in scores and self._is_best(scores[chosen]):
+            self._write(scores)
+            self.best = scores[chosen]
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Write what the last epoch left, if there was nothing to choose by."""
+        if self.monitor is None or self.best is not None or not self._seen:
+            return
+        chosen = self._chosen_by()
+        reason = self._lacking() if chosen is None else f"{chosen!r} was no number after any epoch."
+        try:
+            self._write(self._last)
+        except (LumoraError, OSError) as error:  # raised, it would keep later callbacks from ending
+            _warn(f"{reason} And no bundle was written: {error}")
+        else:
+            _warn(f"{reason} So the bundle {self.folder} is that of the last epoch, not of the best.")
+
+    def _write(self, scores: dict[str, float]) -> None:
         measured = {name.removeprefix(_HELD_BACK): v for name, v in scores.items() if name.startswith(_HELD_BACK)}
         save_bundle(self.folder, self.model, self.about(self.model, measured))
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Raise if there was nothing to choose by."""
-        if self.monitor is not None and self._seen and self.monitor not in self._seen:
-            found = ", ".join(map(repr, sorted(self._seen)))
-            raise BundleError(
-                f"There was no {self.monitor!r} in the logs of fit, only {found}, so no bundle was written. Put the "
-                "MetricCallback that measures it before this callback, or choose another monitor."
-            )
+    def _chosen_by(self) -> str | None:
+        return next((name for name in self.monitor or () if name in self._seen), None)
+
+    def _lacking(self) -> str:
+        wanted, found = " or ".join(map(repr, self.monitor or ())), ", ".join(map(repr, sorted(self._seen)))
+        return (
+            f"There was no {wanted} in the logs of fit, only {found}. Put the MetricCallback that measures it before "
+            "the BundleCallback, or choose another monitor."
+        )
 
     def _is_best(self, score: float) -> bool:
         if math.isnan(score):
@@ -188,6 +219,10 @@ class RunCallback(keras.callbacks.Callback):
     def _told(self, text: str) -> None:
         with self._folder.log.open("a", encoding="utf-8") as log:
             log.write(text + "\n")
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, LumoraWarning, stacklevel=3)
 
 
 def _called_as_in_other_runs(logs: dict[str, float]) -> dict[str, float]:

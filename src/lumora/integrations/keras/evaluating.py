@@ -13,6 +13,7 @@ from lumora.errors import MetricError
 from lumora.integrations.keras.in_torch import logits_from
 from lumora.integrations.keras.library import Model, keras
 from lumora.integrations.keras.logits import check_gives_logits
+from lumora.integrations.keras.preprocessor import refuse_preprocessor
 from lumora.tasks import Task
 from lumora.tasks.evaluating import proved
 from lumora.tasks.metrics import Scores
@@ -62,6 +63,10 @@ class MetricCallback(keras.callbacks.Callback):
         self.task, self.data, self.prefix, self.every = task, data, prefix, every
         self.scores: Scores | None = None
         """The latest, with a table of the classes."""
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Refuse a model that would learn from other pictures than it is measured with."""
+        refuse_preprocessor(self.model)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measure, and add to the logs."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lumora.errors import MetricError, UnknownAdapterError
 from lumora.integrations.keras.applying import is_adapted, set_strength
-from lumora.integrations.keras.library import Array, Model, check_channels_last
+from lumora.integrations.keras.library import Array, Model, check_channels_last, keras
 from lumora.integrations.keras.logits import check_gives_logits
 
 
@@ -54,7 +54,8 @@ class InTorch(nn.Module):
 def logits_from(model: Model, pixels: Array) -> Tensor:
     """The logits of a model for pictures (N, H, W, 3), as a task wants them: (N, K) or (N, K, h, w), on the CPU."""
     check_channels_last()
-    given = model.predict_on_batch(np.asarray(pixels))
+    # Not the model's own: KerasHub's applies its preprocessor, and these pictures are prepared already.
+    given = keras.Model.predict_on_batch(model, np.asarray(pixels))
     logits = torch.from_numpy(np.array(_logits_in(given), dtype=np.float32))
     return logits.permute(0, 3, 1, 2) if logits.dim() == 4 else logits
 
