@@ -106,8 +106,8 @@ def test_deadline__holds_for_what_is_said_of_a_bundle(held):
 
 def test_admin__waits_for_a_bundle_as_long_as_it_takes_and_in_a_loading_thread(held, monkeypatch):
     pool, go_on = held
-    threads, add = [], pool.add
-    monkeypatch.setattr(pool, "add", lambda *a: threads.append(threading.current_thread().name) or add(*a))
+    threads, load = [], pool._loader.load
+    monkeypatch.setattr(pool._loader, "load", lambda *a: threads.append(threading.current_thread().name) or load(*a))
 
     async def ask(client):
         waiting = asyncio.create_task(client.put("/admin/bundles/birds", headers={"X-Deadline-Ms": "1"}))
@@ -117,6 +117,35 @@ def test_admin__waits_for_a_bundle_as_long_as_it_takes_and_in_a_loading_thread(h
 
     assert asked(build(pool, Settings()), ask).status_code == 200
     assert [name.startswith("lumora-loading") for name in threads] == [True]
+
+
+@pytest.mark.parametrize("last", ["put", "delete"])
+def test_admin__what_was_asked_for_last_counts_whatever_is_loaded_first(bundles, monkeypatch, last):
+    pool, go_on = Pool([bundles], device="cpu"), threading.Event()
+    begun, load = [], pool._loader.load
+
+    def slowly(name, origin):
+        first = not begun
+        begun.append(name)
+        hosted = load(name, origin)
+        assert not first or go_on.wait(300)
+        return hosted
+
+    monkeypatch.setattr(pool._loader, "load", slowly)
+
+    async def ask(client):
+        first = asyncio.create_task(client.put("/admin/bundles/birds"))
+        await until(lambda: begun)
+        second = await client.request(last.upper(), "/admin/bundles/birds")
+        there = pool.loaded
+        go_on.set()
+        answers = [await first, second]
+        assert pool.loaded == there
+        return [answer.status_code for answer in answers]
+
+    assert asked(build(pool, Settings()), ask) == [409, 200]
+    assert ("birds" in pool.names) == (last == "put")
+    assert pool._wishes == {}
 
 
 def test_names__that_are_not_known_are_looked_for_in_a_thread(bundles, monkeypatch):

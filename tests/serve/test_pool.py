@@ -16,7 +16,9 @@ from lumora.serve.hosting import extracting
 from lumora.serve.hosting import pool as hosting_pool
 from lumora.serve.hosting.addition import Addition
 from lumora.serve.hosting.hosted import compute
+from lumora.serve.hosting.loading import Origin
 from lumora.serve.hosting.places import LinearPlace, Riders
+from lumora.serve.hosting.pool import OvertakenError
 from lumora.serve.hosting.shared import SharedBase
 
 OPTIONS = (
@@ -169,6 +171,69 @@ def test_remove__is_not_undone_by_a_loading_that_began_before(tmp_path, monkeypa
     go_on.set()
     assert coming.result(300).name == "it"
     assert pool.loaded == []
+
+
+class Held:
+    """A pool's loader that loads bundles of these folders only when it is told to."""
+
+    def __init__(self, pool, monkeypatch, *folders):
+        self.go_on = {folder: threading.Event() for folder in folders}
+        load = pool._loader.load
+
+        def slowly(name, origin):
+            assert origin.folder not in self.go_on or self.go_on[origin.folder].wait(300)
+            return load(name, origin)
+
+        monkeypatch.setattr(pool._loader, "load", slowly)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (1, 0, 2)])
+def test_add__the_newest_counts_in_whatever_order_they_are_loaded(tmp_path, monkeypatch, order):
+    given = base_folder("vit", tmp_path / "base")
+    folders = [bundle(tmp_path / f"b{i}", *given, seed=i) for i in range(3)]
+    pool = Pool(device="cpu")
+    held = Held(pool, monkeypatch, *folders)
+    coming = [pool.add_later("it", Origin(folder=folder)) for folder in folders]
+    best = -1
+    for i in order:
+        held.go_on[folders[i]].set()
+        if i < best:
+            with pytest.raises(OvertakenError):
+                coming[i].result(300)
+        else:
+            best = i
+            assert coming[i].result(300) is pool.get("it")
+    assert pool.get("it") is coming[2].result()
+    assert pool._wishes == {}
+
+
+def test_add__counts_where_the_newer_one_cannot_be_loaded(tmp_path, monkeypatch):
+    given = base_folder("vit", tmp_path / "base")
+    old = bundle(tmp_path / "old", *given)
+    pool = Pool(device="cpu")
+    held = Held(pool, monkeypatch, old)
+    coming = pool.add_later("it", Origin(folder=old))
+    with pytest.raises(lumora.errors.BundleError):
+        pool.add_later("it", Origin(folder=tmp_path / "base")).result(300)
+    held.go_on[old].set()
+    assert coming.result(300) is pool.get("it")
+    assert pool._wishes == {}
+
+
+def test_remove__ends_what_is_being_added_under_a_name_that_is_new(tmp_path, monkeypatch):
+    given = base_folder("vit", tmp_path / "base")
+    new = bundle(tmp_path / "new", *given)
+    pool = Pool(device="cpu")
+    held = Held(pool, monkeypatch, new)
+    coming = pool.add_later("it", Origin(folder=new))
+    pool.remove("it")
+    with pytest.raises(lumora.errors.UnknownAdapterError):
+        pool.remove("it")
+    again = pool.add_later("it", Origin(folder=new))
+    held.go_on[new].set()
+    with pytest.raises(OvertakenError):
+        coming.result(300)
+    assert again.result(300) is pool.get("it")
 
 
 def test_add__refuses_a_folder_of_several_bundles(tmp_path):

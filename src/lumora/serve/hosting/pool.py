@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from lumora.errors import BundleError, InputError, LumoraError
+from lumora.errors import BundleError, InputError, LumoraError, UnknownAdapterError
 from lumora.predict.pictures import pictures
 from lumora.predict.predictor import Prediction
 from lumora.serve.hosting.catalogue import Catalogue
@@ -27,6 +27,10 @@ _AT_ONCE = 4
 """Bundles that are being loaded at the same time."""
 _REST = 10.0
 """Seconds until a bundle that could not be loaded is tried again; whoever asks for it meanwhile hears the same."""
+
+
+class OvertakenError(LumoraError):
+    """A bundle was loaded, and not put in its place: what was asked for later is there already."""
 
 
 class Pool:
@@ -65,6 +69,8 @@ class Pool:
         self._loader = Loader(self.device, base, allow_other_base)
         self._loaded: OrderedDict[str, Hosted] = OrderedDict()
         self._coming: dict[str, tuple[Origin, Future[Hosted]]] = {}
+        self._wishes: dict[str, list[object]] = {}
+        """Those to add a bundle, by its name, that nothing newer was put in the place of; the newest is last."""
         self._failed: dict[Origin, tuple[float, str]] = {}
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(_AT_ONCE, "lumora-loading")
@@ -117,29 +123,29 @@ class Pool:
     def add(self, name: str, place: str | os.PathLike[str] | Origin) -> Hosted:
         """Load a bundle under a name, now; one that has the name goes on being used until this one can be."""
         origin = place if isinstance(place, Origin) else _origin(os.fspath(place))
-        hosted = self._loader.load(name, origin)
-        with self._lock:
-            self._catalogue.add(name, origin)
-            self._coming.pop(name, None)
-            self._failed.pop(origin, None)
-            self._keep(hosted)
-        give_back()
-        return hosted
+        return self._add(name, origin, self._wish(name))
 
     def add_anew(self, name: str) -> Hosted:
         """The same for a bundle in one of the folders full of bundles, or else from where it came before."""
-        return self.add(name, self._catalogue.anew(name))
+        return self._add(name, None, self._wish(name))
 
     def add_later(self, name: str, origin: Origin | None) -> Future[Hosted]:
-        """What `add` gives, or `add_anew` without an origin, as soon as one of the loading threads is free."""
-        if origin is None:
-            return self._work(self._threads, self.add_anew, name)
-        return self._work(self._threads, self.add, name, origin)
+        """What `add` gives, or `add_anew` without an origin, as soon as one of the loading threads is free.
+
+        Of several for one name the one that was asked for last counts, whichever is loaded first; the others end with
+        an `OvertakenError`, also after a `remove`.
+        """
+        return self._work(self._threads, self._add, name, origin, self._wish(name))
 
     def remove(self, name: str) -> None:
-        """Forget a bundle. Batches that hold it already are still computed."""
+        """Forget a bundle, and what is being loaded to take its name. Batches that hold it are still computed."""
         with self._lock:
-            self._catalogue.remove(name)
+            coming = self._wishes.pop(name, None)
+            try:
+                self._catalogue.remove(name)
+            except UnknownAdapterError:
+                if coming is None:
+                    raise
             self._coming.pop(name, None)
             self._loaded.pop(name, None)
 
@@ -201,6 +207,41 @@ class Pool:
         self._working.add(future)
         future.add_done_callback(self._working.discard)
         return future
+
+    def _wish(self, name: str) -> object:
+        """Remember that a bundle is to be added under a name from now on."""
+        wish = object()
+        with self._lock:
+            self._wishes.setdefault(name, []).append(wish)
+        return wish
+
+    def _add(self, name: str, origin: Origin | None, wish: object) -> Hosted:
+        try:
+            origin = origin or self._catalogue.anew(name)
+            hosted = self._loader.load(name, origin)
+            with self._lock:
+                waiting = self._wishes.get(name, [])
+                if wish not in waiting:
+                    raise OvertakenError(
+                        f"A later request has put another bundle in the place of {name!r}, or removed it, while this "
+                        "one was being loaded."
+                    )
+                del waiting[: waiting.index(wish)]  # older ones come too late from now on
+                self._catalogue.add(name, origin)
+                self._coming.pop(name, None)
+                self._failed.pop(origin, None)
+                self._keep(hosted)
+        finally:
+            self._forget(name, wish)
+        give_back()
+        return hosted
+
+    def _forget(self, name: str, wish: object) -> None:
+        with self._lock:
+            if wish in (waiting := self._wishes.get(name, [])):
+                waiting.remove(wish)
+                if not waiting:
+                    del self._wishes[name]
 
     def _load(self, name: str, origin: Origin) -> Hosted:
         try:

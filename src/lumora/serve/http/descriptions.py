@@ -44,6 +44,7 @@ _WORDS = {
     403: "The token, or the name that the server was called by, is not enough for this.",
     404: "There is no bundle of this name, or none of this version.",
     405: "This cannot be done with what is at this address.",
+    409: "While the bundle was being loaded, a later request has put another one in its place, or removed it.",
     413: "The body, or the picture, is too large.",
     415: "The body, or the picture, is of a kind that is not taken.",
     422: "The picture cannot be decoded.",

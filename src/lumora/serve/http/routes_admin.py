@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lumora.errors import AdapterError, BundleError, LumoraError, UnknownAdapterError
 from lumora.serve.hosting.catalogue import checked, checked_repository
 from lumora.serve.hosting.loading import Origin
+from lumora.serve.hosting.pool import OvertakenError
 from lumora.serve.http.bodies import body_of, json_in
 from lumora.serve.http.descriptions import REFUSALS
 from lumora.serve.http.logs import LOG
@@ -52,6 +53,8 @@ def routes(serving: Serving) -> APIRouter:
             hosted = await asyncio.wrap_future(serving.pool.add_later(name, origin))
         except UnknownAdapterError as error:
             raise unknown(str(error)) from error
+        except OvertakenError as error:
+            raise RefusedError(409, str(error)) from error
         except LumoraError as error:
             LOG.error("a bundle cannot be added", extra={"fields": {"bundle": name, "reason": str(error)}})
             raise undecodable("This bundle cannot be loaded; the server's log says why.") from error
