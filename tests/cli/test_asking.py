@@ -7,6 +7,7 @@ from lumora.cli.asking import method, recipe_of
 from lumora.cli.data_options import labels_of
 from lumora.training import parse_asked, read_recipe, write_recipe
 from lumora.training.recipe import asked_of
+from lumora.training.whereabouts import note_place
 
 
 @pytest.fixture
@@ -44,6 +45,16 @@ def test_recipe_of__an_earlier_run_goes_beside_it(earlier, tmp_path):
     assert recipe_of(str(earlier), {"run.out": tmp_path / "new"}, []).run.out == str(tmp_path / "new")
     assert recipe_of(str(earlier), {}, ["run.out=set"]).run.out == "set"
     assert read_recipe(earlier).train.epochs == 7
+
+
+def test_recipe_of__an_earlier_run_from_another_folder_names_its_data_where_they_are(earlier, tmp_path, monkeypatch):
+    (tmp_path / "project/cats").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "project")
+    note_place(earlier.parent, "cats")
+    assert recipe_of(str(earlier), {}, []).data.path == "cats"
+    monkeypatch.chdir(tmp_path)
+    assert recipe_of(str(earlier), {}, []).data.path == str(tmp_path / "project/cats")
+    assert recipe_of(str(earlier), {}, ["data.path=dogs"]).data.path == "dogs"
 
 
 def test_recipe_of__a_folder_that_is_still_free_is_taken(tmp_path):

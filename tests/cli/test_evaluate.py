@@ -14,6 +14,7 @@ from tests.predict.test_evaluating import class_folders, mask_folders
 import lumora as library
 from lumora.data import open_source
 from lumora.data.durable import check_folder
+from lumora.training.whereabouts import note_place
 
 
 @pytest.fixture
@@ -42,6 +43,17 @@ def files_in(out):
 
 def words(text):
     return " ".join(text.replace("│", " ").split())
+
+
+def test_evaluate__finds_the_data_of_its_run_from_another_folder(lumora, classifier, data, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    classifier.rename(tmp_path / "run/bundle")
+    monkeypatch.chdir(tmp_path)
+    note_place("run", "data")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    value = json.loads(lumora("evaluate", "../run/bundle", "data", "--json").out)
+    assert (value["data"], value["pictures"]) == (str(data), 9)
 
 
 def test_evaluate__counts_what_the_model_says(lumora, classifier, data):

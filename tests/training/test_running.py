@@ -21,6 +21,7 @@ from lumora.training import finetune, resume
 from lumora.training.events import Listener
 from lumora.training.loop import Ending
 from lumora.training.progress_file import read
+from lumora.training.recipe import read_recipe
 
 QUICK = {
     "train.epochs": 2,
@@ -145,6 +146,21 @@ def test_finetune__without_pictures_to_learn_from_says_so(folders, tmp_path):
 
 
 @pytest.mark.slow
+def test_resume__finds_the_data_from_another_folder_and_the_recipe_is_as_it_was_asked_for(
+    folders, tmp_path, monkeypatch
+):
+    shutil.copytree(folders / "classes", tmp_path / "project/colours")
+    monkeypatch.chdir(tmp_path / "project")
+    stopped = finetune("colours", out="run", settings=QUICK, listeners=[KilledAt(2, signal.SIGTERM)])
+    assert stopped.bundle is None
+    recipe = (tmp_path / "project/run/recipe.yaml").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    run = resume("project/run")
+    assert run.ending is Ending.COMPLETE
+    assert (tmp_path / "project/run/recipe.yaml").read_bytes() == recipe
+    assert read_recipe("project/run/recipe.yaml").data.path == "colours"
+
+
 def test_resume__of_a_finished_run_changes_nothing(folders, tmp_path):
     run = finetune(folders / "classes", out=tmp_path / "run", settings={**QUICK, "train.epochs": 1})
     before = weights(run)

@@ -97,6 +97,7 @@ def recipe_of(data: str, wished: Mapping[str, Any], settings: Sequence[str]) -> 
     """
     from lumora.training import parse_asked, read_recipe, split_settings
     from lumora.training.folder import free_place
+    from lumora.training.whereabouts import place_from_here
 
     if (Path(data) / "recipe.yaml").is_file():
         text = f"{data} is a run. Go on with it by `lumora resume {data}`, or begin another by {data}/recipe.yaml."
@@ -113,6 +114,10 @@ def recipe_of(data: str, wished: Mapping[str, Any], settings: Sequence[str]) -> 
         wanted = {**given, **typed}
         if before is not None and before.run.out is not None:
             wanted.setdefault("run.out", free_place(before.run.out))
+        if before is not None and before.data.path is not None:
+            place = place_from_here(Path(data).parent, before.data.path)
+            if place != before.data.path:
+                wanted.setdefault("data.path", Path(place))
         recipe = parse_asked(wanted, onto=before)
     if recipe.data.path is None:
         text = f"{data} names no data: they were at hand in Python. Name them with --set data.path=FOLDER."

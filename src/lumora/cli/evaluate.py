@@ -75,6 +75,7 @@ def command(
     Classes are matched by their names. The metrics prove themselves first.
     """
     names, columns = data_options.labels_of(labels), data_options.columns_of(column or ())
+    data = _place(bundle, data)
     _check_there(data)
     if out is not None:
         _check_place(out, data)
@@ -99,6 +100,14 @@ def command(
         typer.echo(_as_line(values))
     else:
         _show(values)
+
+
+def _place(bundle: str, data: str) -> str:
+    """Where the data lie: from another folder, those that the bundle's run names so are found all the same."""
+    from lumora.training.whereabouts import place_from_here
+
+    run = Path(bundle) if (Path(bundle) / "recipe.yaml").is_file() else Path(bundle).parent
+    return place_from_here(run, data)
 
 
 def _check_there(data: str) -> None:

@@ -48,6 +48,7 @@ from lumora.training.starting import start_from_bundle
 from lumora.training.stopping import AskedToStop, StopRequest, heeding_signals
 from lumora.training.surveying import survey
 from lumora.training.tracking import Tracking, refuse_missing
+from lumora.training.whereabouts import note_place, place_of_data
 
 _TESTED_ON = 2
 
@@ -131,7 +132,10 @@ def resume(
         refuse_missing(recipe.run.track or ())
         given = ready(base, preprocessing, recipe.pictures.size)
         check_given(recipe.base.name, given)
-        source = data if isinstance(data, Source) else source_for(recipe.data, data)
+        where = place_of_data(folder.path, recipe.data.path) if data is None else data
+        source = where if isinstance(where, Source) else source_for(recipe.data, where)
+        if processes.is_first and isinstance(data, str | Path):
+            note_place(folder.path, recipe.data.path, data)  # they have moved
         source, _ = _usable(processes, source, recipe)
         return _run(processes, folder, recipe, source, listeners, given)
 
@@ -168,6 +172,7 @@ def _created(chosen: Chosen, asked: Recipe) -> RunFolder:
         # The recipe says what is done, the folder where: rerun, it gets one of its own.
         write_recipe(parse_asked({"run.out": "auto"}, onto=chosen.recipe), folder.recipe)
         write_origins(chosen.origins, folder.origins)
+        note_place(folder.path, chosen.recipe.data.path)
     except BaseException:
         folder.close()
         raise

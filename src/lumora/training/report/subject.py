@@ -21,6 +21,7 @@ from lumora.training.folder import RunFolder
 from lumora.training.recipe import Recipe, read_recipe
 from lumora.training.setup import Prepared, source_for
 from lumora.training.sifting import without_unreadable
+from lumora.training.whereabouts import place_of_data
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def of_folder(
 ) -> Subject:
     """The run in a folder; its bundle is loaded and its data are opened again, to look at one split of them."""
     recipe = read_recipe(folder.recipe)
-    source = data if isinstance(data, Source) else source_for(recipe.data, data)
+    where = place_of_data(folder.path, recipe.data.path) if data is None else data
+    source = where if isinstance(where, Source) else source_for(recipe.data, where)
     if recipe.data.skip_bad:
         source = without_unreadable(source, lambda note: None)  # the log has the note already
     if source.labels.names != (labels := read_about(folder.bundle).labels).names:
