@@ -13,6 +13,7 @@ from lumora.errors import LumoraWarning
 from lumora.models import load_base
 from lumora.training.folder import RunFolder
 from lumora.training.recipe import parse_asked, write_recipe
+from lumora.training.whereabouts import note_place
 
 SIDE = 32
 ROWS = (
@@ -39,6 +40,7 @@ def made_run(data: Path, model: Path, folder: Path) -> Path:
     }
     with RunFolder.create(folder) as run:
         write_recipe(parse_asked(asked), run.recipe)
+        note_place(run.path, str(data))
         for i, row in enumerate(ROWS):
             run.append_metrics({**row, main: 0.2 + 0.3 * i})
         run.log.write_text("All went well.\n", encoding="utf-8")

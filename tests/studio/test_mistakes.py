@@ -1,14 +1,51 @@
 """The mistakes of a run, as its part of the page answers."""
 
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
 from tests.studio.made import made_run
 
+from lumora.studio import relabelling
 from lumora.studio.results_view import examined
-from lumora.studio.tabs.mistakes import WORST, Mistakes
+from lumora.studio.tabs.mistakes import WORST, Mistakes, Showing, name_of
 from lumora.training.recipe import parse_asked, read_recipe, write_recipe
+
+WAIT = 120
+
+
+@pytest.fixture
+def other_run(labelled_run, pictures, vit, tmp_path):
+    """A run with samples of the same names as those of `labelled_run`, in data of its own."""
+    shutil.copytree(pictures / "classes", tmp_path / "others")
+    return made_run(tmp_path / "others", vit, tmp_path / "runs/others")
+
+
+@pytest.fixture
+def looking(workshop):
+    """Begin to look into a run, and stand still before it is done: gives what lets it end, and what comes of it."""
+    with ThreadPoolExecutor() as pool:
+        gates = []
+
+        def look(run):
+            gate, begun = threading.Event(), threading.Event()
+            gates.append(gate)
+
+            def seen(done, of):
+                begun.set()
+                gate.wait(WAIT)
+
+            found = pool.submit(examined, workshop, str(run), again=True, seen=seen)
+            assert begun.wait(WAIT)
+            return gate, found
+
+        yield look
+        for gate in gates:
+            gate.set()
 
 
 @pytest.fixture
@@ -24,7 +61,7 @@ def put_into_recipe(run, **more):
 
 def test_train_again__says_what_does_not_go_together_and_begins_nothing(mistakes, workshop, labelled_run):
     put_into_recipe(labelled_run, lora__start="pissa")
-    said = mistakes._train_again((str(labelled_run), "validation"), "1")
+    said = mistakes._train_again(Showing((str(labelled_run), "validation")), None, "1")
     assert 'role="alert"' in said
     assert "pissa" in said
     assert [one.folder for one in workshop.trainings.all()] == [labelled_run]
@@ -35,7 +72,7 @@ def test_shown__a_picture_goes_to_the_editor_only_while_it_is_open(mistakes, wor
     at = mistakes.outputs.index(mistakes._editor)
     assert mistakes.shown(looked, WORST, None, False)[at] == gr.skip()
     assert isinstance(mistakes.shown(looked, WORST, None, True)[at], gr.ImageEditor)
-    is_open, editor = mistakes._filled((str(masked_run), "validation"), looked.judged[0].key)
+    is_open, editor = mistakes._filled(Showing(looked.of), name_of(looked, looked.judged[0].key))
     assert is_open
     assert editor.value["background"] is not None
 
@@ -53,3 +90,65 @@ def test_shown__a_large_picture_is_made_smaller_for_the_editor(mistakes, worksho
     editor = mistakes.shown(looked, WORST, None, True)[mistakes.outputs.index(mistakes._editor)]
     assert editor.canvas_size == (1024, 410)
     assert np.asarray(Image.open(editor.value["background"]["path"])).shape[:2] == (410, 1024)
+
+
+def test_next__answers_at_once_while_another_run_is_looked_into(mistakes, workshop, labelled_run, other_run, looking):
+    looked = examined(workshop, str(labelled_run))
+    keys = [one.key for one in looked.mistakes(doubted_first=False)]
+    gate, other = looking(other_run)
+    answer = ask(mistakes._stepping(1), Showing(looked.of), WORST, False, name_of(looked, keys[0]))
+    assert not other.done()
+    assert answer[1 + mistakes.outputs.index(mistakes.which)].value == name_of(looked, keys[1])
+    gate.set()
+    assert other.result(WAIT).of == (str(other_run), "validation")
+    assert examined(workshop, str(labelled_run)) is looked  # nothing was evaluated anew
+
+
+def test_next__answers_at_once_while_the_same_run_is_looked_into_anew(mistakes, workshop, labelled_run, looking):
+    looked = examined(workshop, str(labelled_run))
+    gate, again = looking(labelled_run)
+    which = name_of(looked, looked.judged[0].key)
+    assert ask(mistakes._stepping(1), Showing(looked.of), WORST, False, which)[0] == ""
+    assert not again.done()
+    gate.set()
+    assert again.result(WAIT) is not looked
+    assert examined(workshop, str(labelled_run)) is again.result()
+
+
+def test_next__of_a_run_that_is_not_shown_any_more_changes_nothing(mistakes, workshop, labelled_run, other_run):
+    seen, other = (examined(workshop, str(run)) for run in (labelled_run, other_run))
+
+    class Changing:
+        """Shows one run when the answer is asked for, and another one when it is there."""
+
+        def __init__(self):
+            self.both = [other.of, seen.of]
+
+        @property
+        def looked(self):
+            return self.both.pop()
+
+    told, *answer = mistakes._stepping(1)(Changing(), WORST, False, name_of(seen, seen.judged[0].key))
+    assert told == ""
+    assert all(each == gr.skip() for each in answer)
+
+
+def test_save__is_of_the_run_that_the_picture_is_of(mistakes, workshop, labelled_run, other_run, tmp_path):
+    looked, other = (examined(workshop, str(run)) for run in (labelled_run, other_run))
+    key = next(iter({one.key for one in looked.judged} & {one.key for one in other.judged}))
+    which, save = name_of(looked, key), mistakes._saving(lambda of, key, label: relabelling.relabel(of, key, [label]))
+    said, *answer = save(Showing(other.of), WORST, False, which, "green")
+    assert 'role="alert"' in said
+    assert "Another run was looked into meanwhile" in said
+    assert not list(tmp_path.glob("*.corrections"))
+    assert answer[mistakes.outputs.index(mistakes.which)].value == name_of(other, other.judged[0].key)
+    assert "looked into meanwhile" in mistakes._train_again(Showing(other.of), which, None)
+    said, *_ = save(Showing(looked.of), WORST, False, which, "green")
+    assert "colours.corrections" in said
+    assert not (tmp_path / "others.corrections").exists()
+
+
+def ask(answer, *given):
+    """An answer, given by another thread as those of the page are."""
+    with ThreadPoolExecutor() as pool:
+        return pool.submit(answer, *given).result(WAIT)

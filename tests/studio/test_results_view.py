@@ -1,12 +1,18 @@
 import shutil
 import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
 
+import gradio as gr
+import huggingface_hub
 import pytest
 import torch
+from tests.studio.made import made_run
 
 from lumora.data import Labels, open_source
 from lumora.errors import DataError, InputError
 from lumora.predict import load
+from lumora.studio.data_view import open_data, place_of
 from lumora.studio.html import render
 from lumora.studio.relabelling import NOWHERE, brush_colours, relabel, repaint, replace_class, strokes
 from lumora.studio.results_view import (
@@ -18,6 +24,8 @@ from lumora.studio.results_view import (
     meant,
     true_mask,
 )
+from lumora.studio.tabs.mistakes import Mistakes, Showing
+from lumora.training.recipe import read_recipe
 
 
 @pytest.fixture
@@ -190,3 +198,38 @@ def test_strokes__of_many_classes_all_over_a_mask_take_little_memory():
         tracemalloc.stop()
     assert bool((over == 70).all())
     assert most < 200e6  # a distance to each class's colour for each pixel would be six times that
+
+
+@pytest.fixture
+def run_from_elsewhere(tmp_path, pictures, vit, monkeypatch):
+    """A run on `colours`, as it was typed in a folder in which nobody is any more."""
+    shutil.copytree(pictures / "classes", tmp_path / "project/colours")
+    monkeypatch.chdir(tmp_path / "project")
+    made_run(Path("colours"), vit, tmp_path / "runs/colours")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs/colours"
+
+
+def test_examined__finds_the_data_of_a_run_that_was_begun_in_another_folder(workshop, run_from_elsewhere, tmp_path):
+    assert read_recipe(run_from_elsewhere / "recipe.yaml").data.path == "colours"
+    looked = examined(workshop, str(run_from_elsewhere))
+    assert looked.data == str(tmp_path / "project/colours")
+    relabel(looked, looked.judged[0].key, ["green"])
+    assert (tmp_path / "project/colours.corrections/corrections.jsonl").is_file()
+    with gr.Blocks(analytics_enabled=False):
+        tab = Mistakes(workshop)
+    asked = []
+    workshop.trainings.begin = lambda recipe, settings, name: asked.append(settings) or SimpleNamespace(name=name)
+    assert "has begun" in tab._train_again(Showing(looked.of), None, None)
+    assert asked[0]["data.path"] == str(tmp_path / "project/colours")
+
+
+def test_examined__never_takes_a_path_that_a_run_has_used_for_a_name_on_the_hub(
+    workshop, run_from_elsewhere, tmp_path, monkeypatch
+):
+    (tmp_path / "project").rename(tmp_path / "gone")
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: pytest.fail("the Hub was asked"))
+    with pytest.raises(DataError, match=r"no file or folder .*project/colours"):
+        examined(workshop, str(run_from_elsewhere))
+    with pytest.raises(DataError, match=r"no file or folder .*project/colours"):
+        open_data(place_of("colours", workshop.runs))

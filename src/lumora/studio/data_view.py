@@ -11,6 +11,7 @@ from lumora.data.doctor import Finding, Report, examine
 from lumora.data.doctor.records import Record, name_of
 from lumora.data.labels import Labels
 from lumora.errors import DataError
+from lumora.studio.found import data_of, run_folders
 from lumora.tasks.drawing import overlay
 from lumora.training.report.data_summary import DataSummary, data_summary
 from lumora.training.report.thumbnails import Thumbnail, thumbnail
@@ -57,11 +58,14 @@ class Page:
     samples: int
 
 
-def place_of(typed: str) -> str:
-    """What somebody typed as a path, if it leads to anything here, or else as a name."""
+def place_of(typed: str, runs: Path | None = None) -> str:
+    """What somebody typed as a path, if it leads to anything here, or did for one of these runs; or else as a name."""
     typed = typed.strip()
     path = Path(typed).expanduser()
-    return str(path) if typed and path.exists() else typed
+    if not typed or path.exists():
+        return str(path) if typed else typed
+    named = (data_of(run) for run in (run_folders(runs) if runs else ()))
+    return next((place for name, place in filter(None, named) if name == typed), typed)
 
 
 def open_data(path: str) -> Opened:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lumora.bundle.names import ABOUT
+from lumora.errors import LumoraError
+from lumora.training.recipe import read_recipe
+from lumora.training.whereabouts import place_of_data
 
 _DEEP = 3
 """How many folders down runs are looked for."""
@@ -18,6 +21,15 @@ def run_folders(root: Path) -> list[Path]:
 def bundle_folders(root: Path) -> list[Path]:
     """The folders of all bundles in a folder and its runs, those written last first."""
     return _newest([path.parent for path in _below(root, ABOUT)], ABOUT)
+
+
+def data_of(run: Path) -> tuple[str, str] | None:
+    """How the recipe of a run names its data, and where they are to be looked for; None where it names none."""
+    try:
+        typed = read_recipe(run / "recipe.yaml").data.path
+    except LumoraError:
+        return None
+    return None if typed is None else (typed, place_of_data(run, typed) or typed)
 
 
 def _below(root: Path, name: str) -> list[Path]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lumora.bundle import About, read_about
 from lumora.bundle.card import shown_name
@@ -31,6 +31,7 @@ from lumora.training.report.matrix import Matrix, matrix_of
 from lumora.training.report.mistakes import LabelMistake, label_mistakes
 from lumora.training.report.overlays import Overlay, overlays
 from lumora.training.report.subject import Subject, of_folder
+from lumora.training.whereabouts import place_of_data
 
 KEPT = 60
 """Mistakes that are kept."""
@@ -123,6 +124,11 @@ class Examined:
     """Which of the data's pictures were looked at."""
 
     @property
+    def of(self) -> tuple[str, Split]:
+        """The run's folder and the split, by which it is known on the page."""
+        return str(self.subject.folder.path), self.split
+
+    @property
     def learnt(self) -> bool:
         """Whether they are those that the model has learnt from."""
         return self.split == TRAINING
@@ -139,8 +145,8 @@ class Examined:
 
     @property
     def data(self) -> str | None:
-        """Where the data lie."""
-        return self.subject.recipe.data.path
+        """Where the data lie; None where they were at hand in Python."""
+        return place_of_data(self.subject.folder.path, self.subject.recipe.data.path)
 
     def mistakes(self, *, doubted_first: bool) -> list[Mistake]:
         """All mistakes, the worst first, or those with likely wrong labels before the others."""
@@ -187,12 +193,10 @@ def examined(
         workshop: keeps what was looked at last.
         folder: the run's.
         split: which pictures.
-        again: look at them anew.
+        again: look at them anew; what was seen before is there until then.
         seen: is told how many of how many pictures are done.
     """
-    if again:
-        workshop.examined.forget()
-    return workshop.examined.get((folder, split), lambda: _examined(Path(folder), split, seen))
+    return workshop.examined.get((folder, split), lambda: _examined(Path(folder), split, seen), again=again)
 
 
 def drawn_mistake(looked: Examined, key: str) -> LabelMistake | Overlay:
@@ -259,7 +263,7 @@ def _examined(folder: Path, split: Split, seen: Callable[[int, int], None]) -> E
     doubted = likely_label_errors(found.worst, usual.of_classes()) if single else []
     matrix = None if found.confusion is None else matrix_of(found.confusion, labels.names)
     return Examined(
-        subject=subject,
+        subject=replace(subject, model=nn.Identity()),  # its memory is for others now
         found=found,
         judged=tuple(found.worst),
         doubted=frozenset(judged.key for judged in doubted),

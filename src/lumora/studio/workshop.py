@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from lumora.studio.trainings import Trainings
 
@@ -16,6 +17,8 @@ Value = TypeVar("Value")
 class Kept(Generic[Value]):
     """The last few values that were made, by what they were made of; each is made once, whoever asks.
 
+    Whoever asks for what is being made waits for it, and for nothing else.
+
     Args:
         most: how many are kept.
     """
@@ -23,22 +26,37 @@ class Kept(Generic[Value]):
     def __init__(self, most: int) -> None:
         self._most = most
         self._values: OrderedDict[Any, Value] = OrderedDict()
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._making: WeakValueDictionary[Any, _Turn] = WeakValueDictionary()
 
-    def get(self, key: Any, make: Callable[[], Value]) -> Value:
-        """The value of a key, made if it is not there. Whoever asks meanwhile waits."""
+    def get(self, key: Any, make: Callable[[], Value], *, again: bool = False) -> Value:
+        """The value of a key, made if it is not there, or `again`; until then the one of before stays."""
         with self._lock:
-            if key not in self._values:
-                self._values[key] = make()
-            self._values.move_to_end(key)
-            while len(self._values) > self._most:
-                self._values.popitem(last=False)
-            return self._values[key]
+            if key in self._values and not again:
+                return self._used(key)
+            turn = self._making.setdefault(key, _Turn())
+        with turn.lock:
+            with self._lock:
+                if key in self._values and not again:  # somebody else has made it meanwhile
+                    return self._used(key)
+            value = make()
+            with self._lock:
+                self._values[key] = value
+                self._used(key)
+                while len(self._values) > self._most:
+                    self._values.popitem(last=False)
+            return value
 
-    def forget(self) -> None:
-        """Let all of them go."""
-        with self._lock:
-            self._values.clear()
+    def _used(self, key: Any) -> Value:
+        self._values.move_to_end(key)
+        return self._values[key]
+
+
+class _Turn:
+    """Whose turn it is to make a value."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
 
 
 class Workshop:
@@ -52,9 +70,9 @@ class Workshop:
     def __init__(self, runs: Path, scratch: Path) -> None:
         self.runs, self.scratch = runs.expanduser().absolute(), scratch
         self.trainings = Trainings(self.runs)
-        self.opened: Kept[Any] = Kept(2)
+        self.opened: Kept[Any] = Kept(4)
         """Data that were opened."""
         self.predictors: Kept[Any] = Kept(3)
         """Bundles that are ready to predict."""
-        self.examined: Kept[Any] = Kept(2)
+        self.examined: Kept[Any] = Kept(4)
         """Runs whose mistakes were looked for."""

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from lumora.studio.data_view import ALL, Opened, open_data, page_of, place_of, visit
-from lumora.studio.found import run_folders
+from lumora.studio.found import data_of, run_folders
 from lumora.studio.html import notice, render
 from lumora.studio.tabs.answering import Starter, counted, telling
 from lumora.studio.workshop import Workshop
@@ -44,13 +44,12 @@ def arrange(workshop: Workshop, chosen: gr.State, at_first: str | None) -> Start
 
     pace = gr.Progress()
 
-    def opened(where: str) -> Opened:
-        return workshop.opened.get(where, lambda: open_data(where))
+    def opened(where: str, *, again: bool = False) -> Opened:
+        return workshop.opened.get(where, lambda: open_data(where), again=again)
 
     @telling(9)
     def show(where: str | None, seen: float) -> Any:
-        workshop.opened.forget()  # pictures may have been added since
-        found = opened(place_of(where or ""))
+        found = opened(place_of(where or "", workshop.runs), again=True)  # pictures may have been added since
         first = next(iter(found.source.splits))
         page = page_of(found, first, ALL, 0, seen)
         return (
@@ -100,14 +99,5 @@ def arrange(workshop: Workshop, chosen: gr.State, at_first: str | None) -> Start
 
 def _known(workshop: Workshop, at_first: str | None) -> list[str]:
     """The data of earlier trainings."""
-    from lumora.errors import LumoraError
-    from lumora.training.recipe import read_recipe
-
-    paths: list[str] = [at_first] if at_first else []
-    for run in run_folders(workshop.runs):
-        try:
-            path = read_recipe(run / "recipe.yaml").data.path
-        except LumoraError:
-            continue
-        paths += [path] if path else []
-    return list(dict.fromkeys(paths))
+    found = (data_of(run) for run in run_folders(workshop.runs))
+    return list(dict.fromkeys([*([at_first] if at_first else []), *(place for _, place in filter(None, found))]))

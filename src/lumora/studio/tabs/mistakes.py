@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,25 @@ from lumora.training.recipe import parse_asked
 
 Looked = tuple[str, Split]
 """The folder of a run, and the split whose mistakes were looked for."""
+_MEANWHILE = "Another run was looked into meanwhile, so nothing was done. Press again if you mean what is shown now."
 WORST, DOUBTED = "the worst first", "likely wrong labels first"
 _AGAIN = (
     '<p class="lm-soft">Corrections go into a file beside the data, which trainings honour. Then train again, from '
     "where this run ended:</p>"
 )
+
+
+@dataclass
+class Showing:
+    """What a window shows; each has one of its own, which all of its answers look at when they are ready."""
+
+    looked: Looked | None = None
+    """The run and split whose mistakes are there, while others may be chosen already."""
+
+
+def name_of(looked: Examined, key: str) -> str:
+    """What a mistake is called on the page: with the run and split that it is of, so that it is never another one's."""
+    return json.dumps([*looked.of, key])
 
 
 class Mistakes:
@@ -68,13 +84,13 @@ class Mistakes:
             *(self._of_masks, self._old, self._new, self._editor, self._legend),
         ]
 
-    def connect(self, run: gr.State, told: gr.HTML) -> None:
+    def connect(self, showing: gr.State, told: gr.HTML) -> None:
         """Let its parts answer, for the run and split whose mistakes are shown."""
-        mistake, outputs = [run, self.order, self.painting, self.which], [told, *self.outputs]
+        mistake, outputs = [showing, self.order, self.painting, self.which], [told, *self.outputs]
         show = telling(len(self.outputs))(self._show)
         self.order.input(show, mistake[:-1], outputs)
         self.which.input(show, mistake, outputs)
-        self._easel.expand(telling(2)(self._filled), [run, self.which], [told, self.painting, self._editor])
+        self._easel.expand(telling(2)(self._filled), [showing, self.which], [told, self.painting, self._editor])
         self._easel.collapse(lambda: False, None, self.painting)
         for button, by in ((self._before, -1), (self._after, 1)):
             button.click(self._stepping(by), mistake, outputs)
@@ -85,7 +101,7 @@ class Mistakes:
         )
         for button, write, given in saves:
             button.click(self._saving(write), [*mistake, *given], outputs)
-        self._again.click(self._train_again, [run, self._epochs], told)
+        self._again.click(self._train_again, [showing, self.which, self._epochs], told)
 
     def shown(self, looked: Examined, order: str, key: str | None, painting: bool) -> list[Any]:
         """What is put into `outputs` for one mistake, or for none where there are none.
@@ -99,8 +115,9 @@ class Mistakes:
         mistakes = looked.mistakes(doubted_first=order == DOUBTED)
         keys = [one.key for one in mistakes]
         key = key if key in keys else next(iter(keys), None)
-        choices = [(f"{i}. {one.text}", one.key) for i, one in enumerate(mistakes, 1)]
-        first = [gr.Radio(visible=looked.subject.task.name == "classification"), gr.Dropdown(choices, value=key)]
+        choices = [(f"{i}. {one.text}", name_of(looked, one.key)) for i, one in enumerate(mistakes, 1)]
+        which = gr.Dropdown(choices, value=None if key is None else name_of(looked, key))
+        first = [gr.Radio(visible=looked.subject.task.name == "classification"), which]
         if key is None:
             nothing = render("empty", text=f"All {looked.pictures} were predicted right.")
             return [*first, nothing, *self._no_labels(), *self._no_masks()]
@@ -142,24 +159,33 @@ class Mistakes:
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def _seen(self, run: Looked | None) -> Examined:
-        if not run:
+    def _seen(self, looked: Looked | None) -> Examined:
+        if not looked:
             raise InputError("Look for the mistakes of a run first.")
-        return examined(self._workshop, *run)
+        return examined(self._workshop, *looked)
 
-    def _show(self, run: Looked | None, order: str, painting: bool, key: str | None = None) -> list[Any]:
-        return self.shown(self._seen(run), order, key, painting)
+    def _answered(self, showing: Showing, of: Looked | None, answer: list[Any]) -> list[Any]:
+        """An answer, or none where another run is shown by now."""
+        return answer if showing.looked == of else [gr.skip() for _ in answer]
 
-    def _filled(self, run: Looked | None, key: str | None) -> list[Any]:
-        return [True, easel.filled(self._seen(run), key) if key else gr.skip()]
+    def _show(self, showing: Showing, order: str, painting: bool, which: str | None = None) -> list[Any]:
+        of = showing.looked
+        return self._answered(showing, of, self.shown(self._seen(of), order, _key_of(which, of), painting))
+
+    def _filled(self, showing: Showing, which: str | None) -> list[Any]:
+        of = showing.looked
+        looked, key = self._seen(of), _key_of(which, of)
+        return [True, *self._answered(showing, of, [easel.filled(looked, key) if key else gr.skip()])]
 
     def _stepping(self, by: int) -> Callable[..., Any]:
         @telling(len(self.outputs))
-        def stepped(run: Looked | None, order: str, painting: bool, key: str | None) -> list[Any]:
-            looked = self._seen(run)
+        def stepped(showing: Showing, order: str, painting: bool, which: str | None) -> list[Any]:
+            of = showing.looked
+            looked, key = self._seen(of), _key_of(which, of)
             keys = [one.key for one in looked.mistakes(doubted_first=order == DOUBTED)]
             at = keys.index(key) if key in keys else -by
-            return self.shown(looked, order, keys[(at + by) % len(keys)] if keys else None, painting)
+            answer = self.shown(looked, order, keys[(at + by) % len(keys)] if keys else None, painting)
+            return self._answered(showing, of, answer)
 
         return stepped
 
@@ -167,13 +193,16 @@ class Mistakes:
         """What writes a correction, and says where."""
 
         @telling(1 + len(self.outputs))
-        def work(run: Looked | None, order: str, painting: bool, key: str | None, *given: Any) -> list[Any]:
-            if not key:
+        def work(showing: Showing, order: str, painting: bool, which: str | None, *given: Any) -> list[Any]:
+            if not which:
                 raise InputError("Choose a mistake first.")
-            looked = self._seen(run)
+            of = showing.looked
+            looked, key = self._seen(of), _key_of(which, of)
+            if key is None:
+                return [notice(_MEANWHILE, bad=True), *self.shown(looked, order, None, painting)]
             file = write(looked, key, *given)
             said = notice(f"Corrected in {file}; the data themselves stay as they are.")
-            return [said, *self.shown(looked, order, key, painting)]
+            return [said, *self._answered(showing, of, self.shown(looked, order, key, painting))]
 
         def saved(*given: Any) -> list[Any]:
             problem, said, *rest = work(*given)
@@ -181,21 +210,34 @@ class Mistakes:
 
         return saved
 
-    def _train_again(self, shown: Looked | None, epochs: str | None) -> str:
+    def _train_again(self, showing: Showing, which: str | None, epochs: str | None) -> str:
         @telling(1)
         def begun() -> str:
-            looked = self._seen(shown)
+            of = showing.looked
+            looked = self._seen(of)
+            if which and _key_of(which, of) is None:
+                raise InputError(_MEANWHILE)
             run = looked.subject.folder.path
             if not looked.data:
                 raise InputError("The data of this run were at hand in Python; train again from there.")
             settings = {**settings_of(Wishes(epochs=epochs)), "train.start_from": str(run / "bundle")}
             if looked.subject.recipe.train.method == "scratch":
                 settings["train.method"] = "full"  # weights are not random this time
+            if looked.data != str(Path(looked.subject.recipe.data.path or "").absolute()):
+                settings["data.path"] = looked.data  # the recipe's path leads elsewhere from here
             parse_asked(settings, onto=looked.subject.recipe)  # tells what does not go together
             return self._workshop.trainings.begin(str(run / "recipe.yaml"), settings, f"{run.name}-again").name
 
         problem, name = begun()
         return problem or notice(f"The training {name} has begun; the tab Train shows how it goes.")
+
+
+def _key_of(which: str | None, of: Looked | None) -> str | None:
+    """The sample of a mistake, if the mistake is of this run and split."""
+    if not which or of is None:
+        return None
+    *mine, key = json.loads(which)
+    return key if tuple(mine) == of else None
 
 
 def _relabel(looked: Examined, key: str, label: str | None, labels: list[str] | None) -> Path:

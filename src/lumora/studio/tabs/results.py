@@ -12,7 +12,7 @@ from lumora.errors import InputError
 from lumora.studio.html import notice, render
 from lumora.studio.results_view import TRAINING, VALIDATION, WORDS, Split, compared, examined, finished_runs
 from lumora.studio.tabs.answering import Starter, counted, telling
-from lumora.studio.tabs.mistakes import Mistakes
+from lumora.studio.tabs.mistakes import Mistakes, Showing
 from lumora.studio.workshop import Workshop
 from lumora.training.report.classes import COUNTED
 
@@ -40,19 +40,21 @@ def arrange(workshop: Workshop) -> Starter:
             summary = gr.HTML(elem_id="results-summary")
         with gr.Column(scale=1, min_width=320):
             mistakes = Mistakes(workshop)
-    shown = gr.State(None)  # the run and split whose mistakes are there, while others may be chosen already
+    showing = gr.State(Showing())
     known = gr.State(None)  # the runs that were there before
     pace = gr.Progress()
-    mistakes.connect(shown, told)
+    mistakes.connect(showing, told)
 
-    @telling(3 + len(mistakes.outputs))
-    def look(folder: str | None, part: Split, order: str, painting: bool, progress: Any = pace) -> Any:
+    @telling(2 + len(mistakes.outputs))
+    def look(window: Showing, folder: str | None, part: Split, order: str, painting: bool, progress: Any = pace) -> Any:
         if not folder:
             raise InputError("Choose a run first; a training that is done is one.")
         seen = counted(progress, f"pictures for {WORDS[part]} are looked at")
         looked = examined(workshop, folder, part, again=True, seen=seen)
         summed = render("examined", looked=looked, name=Path(folder).name, counted_measures=COUNTED)
-        return (folder, part), gr.Row(visible=True), summed, *mistakes.shown(looked, order, None, painting)
+        answer = [gr.Row(visible=True), summed, *mistakes.shown(looked, order, None, painting)]
+        window.looked = looked.of  # what is answered from now on is of this run
+        return answer
 
     def compare(chosen: list[str] | None) -> str:
         runs = [one for one in finished_runs(workshop.runs) if str(one.folder) in (chosen or [])]
@@ -70,8 +72,8 @@ def arrange(workshop: Workshop) -> Starter:
 
     start.click(announce, split, told).then(
         look,
-        [run, split, mistakes.order, mistakes.painting],
-        [told, shown, found, summary, *mistakes.outputs],
+        [showing, run, split, mistakes.order, mistakes.painting],
+        [told, found, summary, *mistakes.outputs],
         show_progress_on=told,
     )
     which.input(compare, which, table)
