@@ -13,13 +13,16 @@ from lumora.bundle.verify import verify
 from lumora.errors import BundleError
 
 
-def bundles_of(folder, kind="vit", method="lora", count=2, **options):
-    """Bundles on one base, and merged copies of their models."""
+def bundles_of(folder, kind="vit", method="lora", count=2, each=None, **options):
+    """Bundles on one base, and merged copies of their models; `each` are options of adapters that differ."""
     merged = []
     for number in range(count):
         base, side = base_of(kind, folder / "base")
-        model = adapted(base, **options) if method == "lora" else trained_whole(base, only_head=method == "head")
+        own = {**options, **(each[number] if each else {})}
+        model = adapted(base, **own) if method == "lora" else trained_whole(base, only_head=method == "head")
         fill(model, seed=number)
+        if own.get("batch_norm") == "saved":
+            move_statistics(model, number)
         write(folder / f"b{number}", model, about_of(base, side, method))
         merged.append(copy.deepcopy(model).merge_and_unload().eval() if method == "lora" else model)
     return [folder / f"b{number}" for number in range(count)], merged
@@ -28,6 +31,14 @@ def bundles_of(folder, kind="vit", method="lora", count=2, **options):
 def ready(folder, kind="vit"):
     """The base itself; a bundle on it is verified in this process, which is quicker than in another."""
     return base_of(kind, folder / "base")[0].module
+
+
+def move_statistics(model, number):
+    """Let batch norms have seen something, as in a training."""
+    for module in model.modules():
+        if isinstance(getattr(module, "running_mean", None), torch.Tensor):
+            module.running_mean += 0.1 * number
+            module.running_var *= 1 + number
 
 
 def mean_of(models, shares):
@@ -71,6 +82,41 @@ def test_soup__cut_to_a_rank_is_the_best_of_that_rank(tmp_path):
             u, s, vh = torch.linalg.svd((parameter - base).detach())
             best = (u[:, :2] * s[:2]) @ vh[:2]
             torch.testing.assert_close(found.get_parameter(name) - base, best, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "starts",
+    [("pissa", True), (True, "pissa"), ("pissa", "pissa"), ("olora", "pissa_niter_4")],
+)
+@pytest.mark.parametrize(
+    "options", [{}, {"use_rslora": True, "rank_pattern": {"query": 3}, "alpha_pattern": {"query": 5}}]
+)
+def test_soup__of_adapters_that_began_with_part_of_the_base(tmp_path, starts, options):
+    bundles, models = bundles_of(tmp_path, each=[{"init_lora_weights": start} for start in starts], **options)
+    made = soup(bundles, tmp_path / "soup", weights=[3, 1], base=ready(tmp_path))
+    expected = logits(mean_of(models, [0.75, 0.25]), 32)
+    torch.testing.assert_close(logits(load(made).model, 32), expected, atol=1e-4, rtol=1e-3)
+    assert json.loads((made / "adapter_config.json").read_text())["init_lora_weights"] is True
+
+
+def test_soup__has_the_mean_of_batch_norms_statistics(tmp_path):
+    bundles, models = bundles_of(tmp_path, "timm", batch_norm="saved")
+    assert not torch.equal(models[0].bn1.running_mean, models[1].bn1.running_mean)
+    made = load(soup(bundles, tmp_path / "soup", weights=[3, 1], base=ready(tmp_path, "timm")))
+    mixed = mean_of(models, [0.75, 0.25])
+    found = made.model.merge_and_unload()
+    for name, value in mixed.named_buffers():
+        torch.testing.assert_close(found.get_buffer(name), value)
+    torch.testing.assert_close(logits(found, 64), logits(mixed, 64), atol=1e-4, rtol=1e-3)
+
+
+def test_soup__refuses_statistics_of_one_alone(tmp_path):
+    bundles, _ = bundles_of(tmp_path, "timm", each=[{"batch_norm": "saved"}, {}])
+    for given in (bundles, bundles[::-1]):
+        with pytest.raises(
+            BundleError, match=r"b0 has statistics of the base's batch norms .* and .*b1 has the base's"
+        ):
+            soup(given, tmp_path / "soup", base=ready(tmp_path, "timm"))
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """Soups: one bundle out of several with the same labels, by averaging what they have learnt.
 
 Adapters are added exactly, each with its weight: the update of every layer is the mean of theirs, for the ranks
-together, or cut down to fewer. Heads and all that was trained as a whole are averaged number by number. Nothing says
-that a soup is good but a measurement.
+together, or cut down to fewer. Heads, all that was trained as a whole and statistics of batch norms are averaged number
+by number. Nothing says that a soup is good but a measurement.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,10 +22,10 @@ from lumora.bundle import names
 from lumora.bundle.about import About, installed_versions
 from lumora.bundle.elsewhere import check_in_torch
 from lumora.bundle.locating import bundle_folder, read_about_in
-from lumora.bundle.reading import check_whole, load, put_in
+from lumora.bundle.reading import check_whole, put_in, put_together
 from lumora.bundle.verify import written_and_verified
 from lumora.errors import BundleError, LumoraError
-from lumora.lora import PeftModel, files
+from lumora.lora import PeftModel, files, get_peft_model
 from lumora.lora.inject import wrappers
 from lumora.lora.saved import ModulesToSaveWrapper
 
@@ -62,18 +64,18 @@ def soup(
         check_in_torch(about, bundle)
     shares = shares_of(weights, len(homes))
     _check_alike(bundles, abouts, rank)
-    for home in homes[1:]:
+    for home in homes:
         check_whole(home)
-    loaded = load(homes[0], base=base)
     about = _about(abouts, [_name(bundle) for bundle in bundles], shares, rank)
     target = Path(out).expanduser()
-    if isinstance(loaded.model, PeftModel):
-        _mix_adapters(loaded.model, homes, shares, rank)
-        written_and_verified(target, loaded.model, about, base=base)
+    if about.method == "lora":
+        model = _mixed_adapters(homes, shares, rank, base)
+        written_and_verified(target, model, about, base=base)
     else:
+        model = put_together(homes[0], base=base).model
         tensors = _mixed_tensors(homes, shares)
-        put_in(loaded.model, tensors, whole=about.method == "full")
-        written_and_verified(target, loaded.model, about, trained=tensors, base=base)
+        put_in(model, tensors, whole=about.method == "full")
+        written_and_verified(target, model, about, trained=tensors, base=base)
     return target
 
 
@@ -141,13 +143,65 @@ def _name(bundle: str | os.PathLike[str]) -> str:
 # --- adapters ---------------------------------------------------------------------------------------------------------
 
 
-def _mix_adapters(model: PeftModel, homes: Sequence[Path], shares: Sequence[float], rank: int | None) -> None:
-    """Leave one adapter in the model: the mean of those in the bundles."""
+def _mixed_adapters(
+    homes: Sequence[Path], shares: Sequence[float], rank: int | None, base: str | nn.Module | None
+) -> PeftModel:
+    """The base with one adapter: the mean of those in the bundles."""
+    _check_mixable(homes)
+    with tempfile.TemporaryDirectory() as folder:
+        places = [_for_whole_base(home, Path(folder, str(number)), base) for number, home in enumerate(homes)]
+        model = put_together(places[0], base=base).model
+        assert isinstance(model, PeftModel)
+        _mix(model, places, shares, rank)
+    return model.eval()
+
+
+def _check_mixable(homes: Sequence[Path]) -> None:
+    """Raise where adapters have changed the base itself, which a model holds once, in a way that has no mean."""
+    configs = [files.read_config(home) for home in homes]
+    if with_bias := [home for home, config in zip(homes, configs, strict=True) if config.bias != "none"]:
+        raise BundleError(
+            f'These bundles cannot be mixed: {with_bias[0]} has trained biases of the base (bias="lora_only" or '
+            '"all"), of which a model holds one set only.'
+        )
+    saved = {config.batch_norm: home for home, config in zip(homes, configs, strict=True)}
+    if len(saved) > 1:
+        raise BundleError(
+            f"These bundles cannot be mixed: {saved['saved']} has statistics of the base's batch norms from its own "
+            f'training (batch_norm="saved"), and {saved["frozen"]} has the base\'s; mix bundles that are alike in this.'
+        )
+
+
+def _for_whole_base(home: Path, place: Path, base: str | nn.Module | None) -> Path:
+    """A folder with the bundle's adapter for the base as it is.
+
+    PiSSA and OLoRA begin by taking part of the base into the adapter. What was learnt since then is an ordinary adapter
+    of twice the rank.
+    """
+    config = files.read_config(home)
+    if not config.moves_base:
+        return home
+    shutil.copytree(home, place)
+    files.write_config(dataclasses.replace(config, init_lora_weights=True), place)
+    model = put_together(place, base=base).model
+    assert isinstance(model, PeftModel)
+    adapted = get_peft_model(model.unload(), config)
+    adapted.save_pretrained(place / "start")
+    adapted.load_adapter(home, files.DEFAULT)
+    adapted.save_pretrained(place, path_initial_model_for_weight_conversion=str(place / "start"))
+    return place
+
+
+def _mix(model: PeftModel, homes: Sequence[Path], shares: Sequence[float], rank: int | None) -> None:
+    """Leave one adapter in a model that holds the first: the mean of all."""
     all_names = [model.active_adapters[0], *(f"{_SOUP}_{number}" for number in range(1, len(homes)))]
+    norms = list(files.frozen_norms(model.get_base_model()))
     try:
-        _check_biases(homes)
+        statistics = [_statistics(norms)]
         for name, home in zip(all_names[1:], homes[1:], strict=True):
             model.load_adapter(home, name)
+            statistics.append(_statistics(norms))
+        _put_statistics(norms, _mean(statistics, shares))
         _mix_modules(model, all_names, shares)
         mixed = f"{_SOUP}_whole" if rank is not None else _SOUP
         model.add_weighted_adapter(all_names, list(shares), mixed, combination_type="cat")
@@ -159,16 +213,17 @@ def _mix_adapters(model: PeftModel, homes: Sequence[Path], shares: Sequence[floa
             model.delete_adapter(name)
     except LumoraError as error:
         raise BundleError(f"These bundles cannot be mixed: {error}") from error
-    model.eval()
 
 
-def _check_biases(homes: Sequence[Path]) -> None:
-    with_bias = [home for home in homes if files.read_config(home).bias != "none"]
-    if with_bias:
-        raise BundleError(
-            f'{with_bias[0]} has trained biases of the base (bias="lora_only" or "all"), of which a model holds one '
-            "set only."
-        )
+def _statistics(norms: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """What batch norms of the base have seen; an adapter that brings its own puts them there when it is loaded."""
+    return {f"{i}.{name}": value.clone() for i, norm in enumerate(norms) for name, value in norm.named_buffers()}
+
+
+def _put_statistics(norms: Sequence[nn.Module], statistics: Mapping[str, Tensor]) -> None:
+    for i, norm in enumerate(norms):
+        for name, value in norm.named_buffers():
+            value.copy_(statistics[f"{i}.{name}"])
 
 
 @torch.no_grad()
