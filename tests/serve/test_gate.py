@@ -177,6 +177,18 @@ def test_ready__of_a_bundle_that_came_later_lets_it_be_loaded(tmp_path):
     assert asked(build(pool, Settings()), ask) == [503, 200]
 
 
+def test_bundles__says_why_one_has_a_model_of_its_own(tmp_path):
+    given = base_folder("vit", tmp_path / "base")
+    pool = Pool([bundle(tmp_path / "whole", *given, method="full"), bundle(tmp_path / "it", *given)], device="cpu")
+    for name in pool.names:
+        pool.get(name)
+    listed = asked(build(pool, Settings()), lambda client: client.get("/bundles")).json()["bundles"]
+    assert [(one["shares_its_base"], one["why_alone"]) for one in listed] == [
+        (False, "All its weights were trained."),
+        (True, None),
+    ]
+
+
 def gone(app, *messages, deadline=300.0):
     """What a server sends, and its log's status, when a client says these messages and goes."""
     sent, left = [], list(messages)

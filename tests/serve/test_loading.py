@@ -1,16 +1,19 @@
 """Loading bundles: what it keeps, what it keeps waiting, and where it looks."""
 
 import gc
+import logging
 import threading
 import weakref
 
 import pytest
+from safetensors.torch import load_file, save_file
 from tests.cli.bundles import damaged_file
 from tests.serve.making import base_folder, bundle
 from tests.tiny_models import save_vit
 
 import lumora
 from lumora.bundle import names
+from lumora.data.manifest import write_manifest
 from lumora.models import load_base, places
 from lumora.serve import Pool
 from lumora.serve.hosting import loading
@@ -70,6 +73,32 @@ def test_fetch__tries_again_at_once_after_errors_that_are_not_the_bundles(tmp_pa
     with pytest.raises(OSError, match="too many open files"):
         pool.get("it")
     assert pool.get("it").name == "it"
+
+
+def with_other_outputs(folder):
+    """A bundle as if its model gave something else now than when it was written."""
+    path = folder / names.PROOF
+    save_file({key: tensor + 1 for key, tensor in load_file(path).items()}, path)
+    write_manifest(folder)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_load__refuses_a_bundle_that_gives_something_else_than_after_its_training(tmp_path, given, method):
+    folder = bundle(tmp_path / "it", *given, method=method)
+    with_other_outputs(folder)
+    pool = Pool([folder], device="cpu")
+    with pytest.raises(lumora.errors.BundleError, match=r"does not give what it gave .*The outputs differ"):
+        pool.get("it")
+    assert pool.loaded == []
+    assert Pool([folder], device="cpu", allow_other_base=True).get("it").name == "it"
+
+
+def test_load__says_in_the_log_why_a_bundle_has_a_model_of_its_own(tmp_path, given, caplog):
+    pool = Pool([bundle(tmp_path / "it", *given, method="full")], device="cpu")
+    with caplog.at_level(logging.INFO, "lumora.serve"):
+        why = pool.get("it").why_alone
+    assert [record.fields for record in caplog.records] == [{"bundle": "it", "why_alone": why}]
+    assert "weights" in why
 
 
 @pytest.mark.parametrize(("method", "file"), [("head", names.WEIGHTS), ("lora", names.ADAPTER)])

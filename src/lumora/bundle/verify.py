@@ -82,7 +82,11 @@ def _verify(home: Path, base: str | nn.Module | None, *, whole: bool) -> None:
 
 def check_outputs(home: Path, base: str | nn.Module | None = None, *, whole: bool = True) -> None:
     """Load a bundle in this process and compare its outputs with its proof."""
-    loaded = reading.load(home, base=base) if whole else reading.put_together(home, base=base)
+    check_proof(home, reading.load(home, base=base) if whole else reading.put_together(home, base=base))
+
+
+def check_proof(home: Path, loaded: reading.Loaded) -> None:
+    """Compare the outputs of a bundle that was loaded with its proof; costs a forward pass with two pictures."""
     expected = files.read_tensors_of_file(home / names.PROOF)
     proof.compare(expected, proof.prove(loaded.model, loaded.about), proof.tolerance_of(loaded.model))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 from lumora.bundle import About, load, names, proof
 from lumora.bundle.locating import bundle_folder, read_about_in, repository_folder
 from lumora.bundle.reading import check_fingerprint, check_whole, name_to_load
+from lumora.bundle.verify import check_proof
 from lumora.data.manifest import MANIFEST
 from lumora.errors import BundleError, LumoraError
 from lumora.lora import files
@@ -24,6 +26,8 @@ from lumora.serve.hosting.addition import Addition
 from lumora.serve.hosting.extracting import NotSharedError, extract
 from lumora.serve.hosting.hosted import Hosted
 from lumora.serve.hosting.shared import SharedBase
+
+LOG = logging.getLogger("lumora.serve.hosting")
 
 _VERSION = 12
 """Characters of a version."""
@@ -74,9 +78,10 @@ class Loader:
         try:
             return Hosted(name, version, about, self._on_shared_base(home, about))
         except NotSharedError as error:
-            with self._building:
-                loaded = load(home, base=self._base, device=self._device, allow_other_base=self._allow_other_base)
-            return Hosted(name, version, about, loaded.model.requires_grad_(False), str(error))
+            why = str(error)
+        hosted = Hosted(name, version, about, self._alone(home), why)
+        LOG.info("a bundle has a model of its own", extra={"fields": {"bundle": name, "why_alone": why}})
+        return hosted
 
     @property
     def bases(self) -> int:
@@ -109,6 +114,21 @@ class Loader:
         except BundleError as error:
             raise NotSharedError(f"On a shared base it gives something else than it should. {error}") from error
         return shared, addition
+
+    def _alone(self, home: Path) -> nn.Module:
+        """A model for one bundle, which gives what it gave after its training."""
+        with self._building:
+            loaded = load(home, base=self._base, device=self._device, allow_other_base=self._allow_other_base)
+        if not self._allow_other_base:
+            try:
+                with self._proving:
+                    check_proof(home, loaded)
+            except BundleError as error:
+                raise BundleError(
+                    f"The bundle {home} does not give what it gave when it was written, and is not used. {error} "
+                    f"Does a library compute something else in this version? python -m lumora.bundle.verify {home}"
+                ) from error
+        return loaded.model.requires_grad_(False)
 
     def _fetch_base(self, home: Path, about: About) -> None:
         """Have a base's files here, before others are kept from loading: the network may take its time."""

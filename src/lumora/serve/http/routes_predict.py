@@ -31,6 +31,7 @@ def routes(serving: Serving) -> APIRouter:
                     "labels": list(hosted.about.labels.names),
                     "bytes": hosted.bytes,
                     "shares_its_base": hosted.shared is not None,
+                    "why_alone": hosted.why_alone,
                 }
             listed.append(entry)
         return {"bundles": listed}
