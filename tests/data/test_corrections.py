@@ -151,6 +151,38 @@ def test_open_source__corrections_of_what_is_not_there_change_nothing(data):
     assert labels_of(open_source(data / "classes")) == before
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (["red/0.png"], "The labels of 1 sample are taken from {file}, and not from the data"),
+        (["red/0.png", "red/3.png"], "The labels of 2 samples are taken from {file}, and not from the data"),
+        (
+            ["gone.png"],
+            "Nothing in the data is corrected by {file}. It has 1 correction of what is not in the data",
+        ),
+        (["red/0.png", "gone.png"], "The labels of 1 sample are taken from {file}, and not from the data"),
+        (["red/0.png", "gone.png"], "own count. It has 1 correction of what is not in the data: 'gone.png'; mend"),
+        (
+            list("abcd"),
+            "It has 4 corrections of what is not in the data: 'a', 'b', 'c', …; mend such",
+        ),
+    ],
+)
+def test_open_source__says_how_many_samples_are_corrected_and_which_corrections_are_of_none(data, keys, said):
+    for key in keys:
+        file = correct_labels(data / "classes", key, ["blue"])
+    source = open_source(data / "classes")
+    assert said.format(file=file) in source.corrected
+    assert ("not in the data" in source.corrected) == any(key not in labels_of(source) for key in keys)
+
+
+def test_open_source__says_whose_masks_are_corrected(data, tmp_path):
+    keys = [sample.key for sample in open_source(data / "masked").splits["train"][:2]]
+    for key, said in zip(keys, ("The mask of 1 sample is taken from", "The masks of 2 samples are taken"), strict=True):
+        correct_mask(data / "masked", key, png(np.zeros((40, 40)), tmp_path))
+        assert said in open_source(data / "masked").corrected
+
+
 def test_corrections__the_doctor_sees_the_data_themselves(data):
     correct_labels(data / "classes", "red/0.png", ["blue"])
     assert examine(data / "classes").pictures == 15

@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 ENDING, LINES, MASKS = ".corrections", "corrections.jsonl", "masks"
 _LOCK = ".lock"
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -151,21 +152,53 @@ class Corrected(Mapping[str, Sequence[Sample]]):
 
 
 def with_corrections(
-    splits: Mapping[str, Sequence[Sample]], task: TaskName, labels: Labels, data: object
+    splits: Mapping[str, Sequence[Sample]],
+    task: TaskName,
+    labels: Labels,
+    data: object,
+    samples: Iterable[Sequence[Sample]],
 ) -> tuple[Mapping[str, Sequence[Sample]], str | None]:
-    """Splits with the corrections that lie beside the data, and a sentence that says so; None where there are none."""
+    """Splits with the corrections that lie beside the data, and a sentence that says so; None where there are none.
+
+    Args:
+        splits: what is corrected; none of them is asked for yet.
+        task: what the samples are for.
+        labels: their classes.
+        data: what was opened.
+        samples: all of them, to be counted; looked through only where there are corrections.
+    """
     folder = corrections_folder(data)
     if folder is None or not (folder / LINES).is_file() or not isinstance(data, str | Path):
         return splits, None
     corrected = Corrected(splits, task, labels, data)
     if not corrected.found:
         return splits, None
-    what = "masks" if task == "segmentation" else "labels"
-    count = len(corrected.found)
-    return corrected, (
-        f"The {what} of {count:,} {'samples are' if count > 1 else 'sample is'} taken from {corrected.file}, and not "
-        "from the data; without that file the data's own count."
+    there = {sample.key for some in samples for sample in some}
+    return corrected, _told(corrected, task, [key for key in corrected.found if key not in there])
+
+
+def _told(corrected: Corrected, task: TaskName, unknown: Sequence[str]) -> str:
+    """How many samples are corrected, and which corrections are of none."""
+    count = len(corrected.found) - len(unknown)
+    what = "labels are" if task != "segmentation" else "mask is" if count == 1 else "masks are"
+    noun, verb = what.split()
+    told = (
+        f"The {noun} of {_many(count, 'sample')} {verb} taken from {corrected.file}, and not from the data; without "
+        "that file the data's own count."
+        if count
+        else f"Nothing in the data is corrected by {corrected.file}."
     )
+    if not unknown:
+        return told
+    names = ", ".join(map(repr, unknown[:_NAMED])) + (", …" if len(unknown) > _NAMED else "")
+    return (
+        f"{told} It has {_many(len(unknown), 'correction')} of what is not in the data: {names}; mend such lines, or "
+        "take them out."
+    )
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _change(correction: Correction, task: TaskName, labels: Labels, folder: Path) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def source_of(data: object, layout: Layout, found: Found, wishes: Wishes) -> Sou
     splits, said = _splits(parts, wishes, _Twins(_store(data), wishes))
     another = "give --task, --layout (task=, layout=) for another."
     how = f"Read as {task} from {found.words} (layout {layout.name!r}); {another}"
-    splits, corrected = with_corrections(splits, task, labels, data)
+    splits, corrected = with_corrections(splits, task, labels, data, parts.values())
     said += [corrected] if corrected else []
     return Source(task, labels, splits, found.words, (how, *found.notes, *notes, *said), corrected)
 

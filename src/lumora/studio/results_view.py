@@ -222,7 +222,8 @@ def meant(judged: Judged[Any], labels: Labels) -> list[str]:
 def true_mask(looked: Examined, key: str) -> Tensor:
     """The mask of a sample as it is now, with what was corrected since the run was looked at."""
     sample = _samples(looked)[looked.judged_of(key).place]
-    splits, _ = with_corrections({"all": (sample,)}, "segmentation", looked.labels, looked.data)
+    alone = {"all": (sample,)}
+    splits, _ = with_corrections(alone, "segmentation", looked.labels, looked.data, alone.values())
     mask = splits["all"][0].mask()
     if mask is None:
         raise DataError(f"{key} has no mask.")
