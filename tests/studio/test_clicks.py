@@ -50,6 +50,21 @@ def test_train__is_stopped_and_gone_on_with(studio, page, long_training):
     assert page.complaints == []
 
 
+def test_train__stopped_at_the_beginning_is_taken_off_the_list(studio, page, pictures, vit, tmp_path):
+    shown = page.open(studio(pictures / "classes", "--runs", tmp_path / "runs").address)
+    shown.locator("#data-samples img").first.wait_for()
+    page.tab("Train")
+    shown.locator("#train-begin").click()
+    shown.locator("#train-stop:not([disabled])").click()
+    heading = shown.locator("#train-progress h2")
+    expect(heading).to_contain_text("nothing was written yet", timeout=3 * PATIENCE)
+    expect(shown.locator("#train-resume")).to_be_enabled()
+    shown.locator("#train-forget").click()
+    expect(shown.locator("#train-progress")).to_contain_text("No training was begun yet", timeout=PATIENCE)
+    assert not shown.locator("#train-forget").is_visible()
+    assert page.complaints == []
+
+
 def test_results__mistakes_in_the_pictures_for_training_are_found_and_corrected(
     studio, page, labelled_run, vit, tmp_path
 ):

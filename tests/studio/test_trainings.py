@@ -108,6 +108,48 @@ def test_stop__asked_for_twice_saves_all_the_same(trainings, pictures, vit, monk
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("when", ["at once", "before there is a recipe"])
+def test_stop__before_anything_is_written_is_no_failure(trainings, opened, pictures, vit, when):
+    begun = trainings.begin(str(pictures / "classes"), {**LONG, "base.name": str(vit)})
+    if when != "at once":
+        until(lambda: trainings.of(begun.folder).said[1:])  # it has begun to tell what it does
+    trainings.stop(begun.folder)
+    until(lambda: not trainings.of(begun.folder).runs)
+    [stopped] = opened().all()
+    assert (stopped.folder, stopped.state) == (begun.folder, "unbegun")
+    assert "nothing was written yet" in progress_of(stopped).words
+    assert not begun.folder.exists()
+    assert opened().can_go_on(stopped)
+
+    later = opened()
+    assert later.resume(begun.folder).state == "starting"
+    until(lambda: RunFolder(begun.folder).read_metrics()[1:])
+    assert [one.folder for one in later.all()] == [begun.folder]
+    assert not later.can_be_forgotten(later.of(begun.folder))
+    with pytest.raises(RunError, match="has a folder"):
+        later.forget(begun.folder)
+
+
+def test_forget__takes_what_never_wrote_anything_off_the_list(trainings, opened, tmp_path):
+    notes = tmp_path / "runs/.studio"
+    notes.mkdir(parents=True)
+    for name, stopped in (("stopped", True), ("failed", False)):
+        note = {"process": None, "host": socket.gethostname(), "arguments": ["train", "data"], "stopped": stopped}
+        (notes / f"{name}.json").write_text(json.dumps(note))
+        (notes / f"{name}.txt").write_text("$ lumora train data\n")
+    (tmp_path / "runs/stopped").mkdir()
+    (tmp_path / "runs/stopped/.lock").write_text("")
+    found = {one.name: one for one in trainings.all()}
+    assert {name: one.state for name, one in found.items()} == {"stopped": "unbegun", "failed": "failed"}
+    for one in found.values():
+        assert trainings.can_be_forgotten(one)
+        trainings.forget(one.folder)
+    assert opened().all() == []
+    assert list(notes.iterdir()) == []
+    assert not (tmp_path / "runs/stopped").exists()
+
+
+@pytest.mark.slow
 def test_begin__a_training_that_cannot_begin_has_failed_and_says_why(trainings, tmp_path):
     (tmp_path / "empty").mkdir()
     begun = trainings.begin(str(tmp_path / "empty"), {})

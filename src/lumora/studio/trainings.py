@@ -27,11 +27,12 @@ from lumora.errors import RunError
 from lumora.studio.found import run_folders
 from lumora.training.folder import RunFolder
 
-State = Literal["starting", "running", "stopped", "done", "failed"]
+State = Literal["starting", "running", "stopped", "unbegun", "done", "failed"]
 WORDS: dict[State, str] = {
     "starting": "is starting",
     "running": "is running",
     "stopped": "was stopped; it can be gone on with",
+    "unbegun": "was stopped; nothing was written yet, and it can be started again",
     "done": "is done",
     "failed": "has failed",
 }
@@ -106,7 +107,11 @@ class Trainings:
         run = RunFolder(folder)
         if run.bundle.is_dir():
             return "done"
-        return "stopped" if run.recipe.is_file() and not _has_failed(_last_lines(self._console(folder))) else "failed"
+        if _has_failed(_last_lines(self._console(folder))):
+            return "failed"
+        if run.recipe.is_file():
+            return "stopped"
+        return "unbegun" if self._noted(folder).get("stopped") else "failed"
 
     def _was_removed(self, folder: Path) -> bool:
         """Whether it once had a folder, by what it said, and has none any more."""
@@ -118,11 +123,8 @@ class Trainings:
         if child is not None:
             ends = _holder(folder) == child.pid and not is_held(folder / _LOCK)  # has let go of its folder
             return child.poll() is None and not ends
-        try:
-            noted = json.loads((self._notes() / f"{self._key(folder)}.json").read_bytes())
-        except (OSError, ValueError):
-            return False
-        mine = isinstance(noted, dict) and noted.get("host") == socket.gethostname()
+        noted = self._noted(folder)
+        mine = noted.get("host") == socket.gethostname()
         # Once it had its folder, the folder's lock says more.
         return mine and not (folder / _LOCK).exists() and _was_called(noted.get("process"), noted.get("arguments"))
 
@@ -137,12 +139,38 @@ class Trainings:
         return self.of(folder)
 
     def resume(self, folder: Path) -> Training:
-        """Go on with a training that was stopped."""
+        """Go on with a training that was stopped; one that had written nothing yet is started again."""
         if self.of(folder).runs:
             raise RunError(f"The training {folder.name} is running already.")
-        RunFolder(folder).check_begun()
-        self._start(folder, ["resume", str(folder)])
+        again = self._to_start_again(folder)
+        if again is None:
+            RunFolder(folder).check_begun()
+        self._start(folder, again or ["resume", str(folder)])
         return self.of(folder)
+
+    def can_go_on(self, training: Training) -> bool:
+        """Whether `resume` has something to go on with."""
+        folder, ended = training.folder, training.state in ("stopped", "unbegun", "failed")
+        return ended and (RunFolder(folder).recipe.is_file() or self._to_start_again(folder) is not None)
+
+    def can_be_forgotten(self, training: Training) -> bool:
+        """Whether nothing is left of it but what it said."""
+        return training.state in ("unbegun", "failed") and not RunFolder(training.folder).recipe.is_file()
+
+    def forget(self, folder: Path) -> None:
+        """Take a training that never wrote anything off the list."""
+        if not self.can_be_forgotten(self.of(folder)):
+            raise RunError(f"The training {folder.name} has a folder, {folder}; remove that where it is not wanted.")
+        try:
+            for path in (self._note(folder), self._console(folder)):
+                path.unlink(missing_ok=True)
+            if folder.is_dir() and [path.name for path in folder.iterdir()] in ([], [_LOCK]):
+                (folder / _LOCK).unlink(missing_ok=True)
+                folder.rmdir()
+        except OSError as error:
+            raise RunError(f"The training could not be taken off the list: {error.strerror or error}.") from error
+        self._children.pop(folder, None)
+        self._asked.pop(folder, None)
 
     def stop(self, folder: Path) -> Training:
         """Ask a training to save what it has learnt and to end, which takes it a moment; it is asked once only."""
@@ -156,6 +184,8 @@ class Trainings:
             raise RunError(f"The training {folder.name} is not running on this machine; there is nothing to stop.")
         if self._asked.get(folder) != process:
             self._asked[folder] = process
+            with contextlib.suppress(OSError):  # whoever opens the page later is told of a failure then
+                self._write_note(folder, {**self._noted(folder), "stopped": True})
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGTERM)
         return self.of(folder)
@@ -180,7 +210,7 @@ class Trainings:
             self._children[folder] = process
             self._asked.pop(folder, None)
             note = {"process": process.pid, "host": socket.gethostname(), "arguments": list(arguments)}
-            write_file(self._notes() / f"{self._key(folder)}.json", json.dumps(note, indent=2).encode())
+            self._write_note(folder, note)
         except OSError as error:
             raise RunError(f"The training could not be started: {error.strerror or error}.") from error
 
@@ -189,6 +219,27 @@ class Trainings:
         names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
         places = (self.root / each for each in names)
         return next(place for place in places if not place.exists() and not self._console(place).exists())
+
+    def _to_start_again(self, folder: Path) -> list[str] | None:
+        """What is to be called to start a training that had written nothing yet; None for others."""
+        given = self._noted(folder).get("arguments")
+        if RunFolder(folder).recipe.is_file() or not isinstance(given, list) or given[:1] != ["train"]:
+            return None
+        return [str(each) for each in given]
+
+    def _noted(self, folder: Path) -> dict[str, Any]:
+        """What is noted of a training that was begun here."""
+        try:
+            found = json.loads(self._note(folder).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _write_note(self, folder: Path, note: dict[str, Any]) -> None:
+        write_file(self._note(folder), json.dumps(note, indent=2).encode())
+
+    def _note(self, folder: Path) -> Path:
+        return self._notes() / f"{self._key(folder)}.json"
 
     def _notes(self) -> Path:
         return self.root / ".studio"

@@ -43,17 +43,19 @@ def arrange(workshop: Workshop, chosen: gr.State) -> Starter:
                 which = gr.Dropdown([], label="Training", elem_id="train-which", scale=3)
                 stop = gr.Button("Stop", elem_id="train-stop", min_width=90, interactive=False)
                 go_on = gr.Button("Go on", elem_id="train-resume", min_width=90, interactive=False)
+                forget = gr.Button("Take off the list", elem_id="train-forget", min_width=130, visible=False)
             live = gr.HTML(elem_id="train-live", elem_classes="lm-live")
-            shown = gr.HTML(render("empty", text="No training was begun yet."), elem_id="train-progress")
+            shown = gr.HTML(_none_begun(), elem_id="train-progress")
     seen = gr.State(None)
     latest = gr.State(None)  # what was begun last when the tab was opened last
     timer = gr.Timer(_EVERY, active=False)
-    watched = [which, live, shown, seen, stop, go_on, timer]
+    watched = [which, live, shown, seen, stop, go_on, forget, timer]
 
     def look(name: str | None, before: Any, *, anew: bool = False) -> Any:
         found = trainings.all()
         if not found:
-            return [gr.skip() for _ in watched]
+            off, gone = gr.Button(interactive=False), gr.Button(visible=False)
+            return [gr.Dropdown([], value=None), "", _none_begun(), None, off, off, gone, gr.Timer(active=False)]
         newest = next((each for each in found if each.runs), found[0])
         training = next((each for each in found if str(each.folder) == name), newest)
         now = signature(training)
@@ -71,7 +73,8 @@ def arrange(workshop: Workshop, chosen: gr.State) -> Starter:
             render("progress", one=progress_of(training)) if again else gr.skip(),
             now,
             gr.Button(interactive=training.runs),
-            gr.Button(interactive=training.state in ("stopped", "failed") and _has_begun(training)),
+            gr.Button(interactive=trainings.can_go_on(training)),
+            gr.Button(visible=trainings.can_be_forgotten(training)),
             gr.Timer(active=training.runs),
         ]
 
@@ -98,12 +101,13 @@ def arrange(workshop: Workshop, chosen: gr.State) -> Starter:
         training = trainings.begin(_data(data), settings_of(Wishes(*values[:-1])), _clean(values[-1]))
         return look(str(training.folder), None, anew=True)
 
-    def changing(change: Callable[[Path], Training]) -> Any:
+    def changing(change: Callable[[Path], Training | None]) -> Any:
         @telling(len(watched))
         def changed(name: str | None) -> Any:
             if not name:
                 raise RunError("Choose a training first.")
-            return look(str(change(Path(name)).folder), None, anew=True)
+            training = change(Path(name))
+            return look(training and str(training.folder), None, anew=True)
 
         return changed
 
@@ -115,6 +119,7 @@ def arrange(workshop: Workshop, chosen: gr.State) -> Starter:
     begin.click(begin_it, given, [told, *watched])
     stop.click(changing(trainings.stop), which, [told, *watched])
     go_on.click(changing(trainings.resume), which, [told, *watched])
+    forget.click(changing(trainings.forget), which, [told, *watched])
     which.input(look_anew, which, watched)
     timer.tick(look, [which, seen], watched, show_progress="hidden")
     start_from = fields[8]
@@ -169,8 +174,8 @@ def _form(workshop: Workshop) -> tuple[list[Any], gr.Button, gr.Button]:
     return [base, method, epochs, rank, batch, rate, size, limit, start_from, more, name], plan, begin
 
 
-def _has_begun(training: Training) -> bool:
-    return (training.folder / "recipe.yaml").is_file()
+def _none_begun() -> str:
+    return render("empty", text="No training was begun yet.")
 
 
 def _told(training: Training) -> str:
