@@ -1,3 +1,4 @@
+import re
 import shutil
 import tracemalloc
 from pathlib import Path
@@ -22,10 +23,12 @@ from lumora.studio.results_view import (
     examined,
     finished_runs,
     meant,
+    since,
     true_mask,
 )
 from lumora.studio.tabs.mistakes import Mistakes, Showing
 from lumora.training.recipe import read_recipe
+from lumora.training.report.telling import percent
 
 
 @pytest.fixture
@@ -118,11 +121,82 @@ def test_relabel__is_read_by_whoever_opens_the_data(looked, workshop, labelled_r
     assert relabel(looked, judged.key, [said]) == tmp_path / "colours.corrections/corrections.jsonl"
     assert looked.labels.names[opened(looked.data)[judged.key].target] == said
     assert looked.corrected_labels(judged.key) == [said]
-    assert any(one.key == judged.key and one.text.endswith("corrected") for one in looked.mistakes(doubted_first=False))
+    listed = {one.key: one.text for one in looked.mistakes(doubted_first=False)}
+    assert f"labelled {judged.key.split('/')[0]}" in listed[judged.key]
+    assert listed[judged.key].endswith(f" – corrected to {said}")
     again = examined(workshop, str(labelled_run), again=True)
     assert judged.key not in {one.key for one in again.judged}
     with pytest.raises(InputError, match="Choose the label"):
         relabel(looked, judged.key, [])
+
+
+def shown(looked, key):
+    masked = looked.subject.task.name == "segmentation"
+    page = render("mistake", one=drawn_mistake(looked, key), masked=masked, since=since(looked, key))
+    return " ".join(re.sub(r"<[^>]*>", " ", page).split())
+
+
+def test_since__says_the_label_of_before_and_the_one_of_now(looked, workshop, labelled_run):
+    judged = looked.judged[0]
+    was, said = judged.key.split("/")[0], looked.labels.names[judged.prediction.chosen[0]]
+    assert since(looked, judged.key) is None
+    assert f"the data say {was}" in shown(looked, judged.key)
+    other = next(name for name in looked.labels.names if name not in (was, said))
+    relabel(looked, judged.key, [other])
+    found = since(looked, judged.key)
+    assert [[label.name for label in labels] for labels in (found.said, found.was, found.now)] == [
+        [said],
+        [was],
+        [other],
+    ]
+    told = shown(looked, judged.key)
+    assert "the data say" not in told
+    assert (
+        told.index(f"the model says {said}") < told.index(f"the data said {was}") < told.index(f"corrected to {other}")
+    )
+    again = examined(workshop, str(labelled_run), again=True)  # which knows of it
+    assert since(again, judged.key) is None
+    assert f"the data say {other}" in shown(again, judged.key)
+    [text] = [one.text for one in again.mistakes(doubted_first=False) if one.key == judged.key]
+    assert f"labelled {other}" in text
+    assert text.endswith(" – corrected")
+
+
+def test_since__the_numbers_of_a_corrected_mask_are_those_of_now_and_the_one_of_before_is_called_so(
+    looked_at_masks, workshop, masked_run
+):
+    looked = looked_at_masks
+    judged = looked.judged[0]
+    before = mean_iou(judged.prediction.mask, true_mask(looked, judged.key))
+    assert 1 - judged.wrongness == pytest.approx(before)
+    assert "now" not in shown(looked, judged.key)
+    replace_class(looked, judged.key, "rest", "red")
+    mask = true_mask(looked, judged.key)
+    now = mean_iou(judged.prediction.mask, mask)
+    assert now != pytest.approx(before)
+    drawn = drawn_mistake(looked, judged.key)
+    assert drawn.iou == pytest.approx(now)
+    assert {shade.name: shade.meant for shade in drawn.shades}["red"] == pytest.approx(
+        float((mask == 1).float().mean())
+    )
+    told = shown(looked, judged.key)
+    assert f"mean IoU now {percent(now)} (was {percent(before)} with the mask of before)" in told
+    assert "truth, as corrected" in told
+    listed = {one.key: one.text for one in looked.mistakes(doubted_first=False)}
+    assert listed[judged.key] == f"{judged.key}: mean IoU was {before:.2f} – corrected"
+    again = examined(workshop, str(masked_run), again=True)
+    assert since(again, judged.key) is None
+    replace_class(looked, judged.key, "red", NOWHERE)  # into the same file
+    assert since(again, judged.key) is not None
+
+
+def mean_iou(said, meant):
+    """Over the classes that are in either, where the truth counts."""
+    said, meant = (mask[meant != 255].long() for mask in (said, meant))
+    classes = set(said.tolist()) | set(meant.tolist())
+    return sum(float(((said == i) & (meant == i)).sum() / ((said == i) | (meant == i)).sum()) for i in classes) / len(
+        classes
+    )
 
 
 def test_repaint__changes_what_was_painted_and_nothing_else(looked_at_masks):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lumora.bundle import About, read_about
 from lumora.bundle.card import shown_name
 from lumora.data import Loader
-from lumora.data.corrections import read_corrections, with_corrections
+from lumora.data.corrections import corrections_folder, read_corrections, with_corrections
 from lumora.data.labels import Labels
 from lumora.errors import DataError, LumoraError
 from lumora.studio.found import run_folders
@@ -23,12 +23,13 @@ from lumora.tasks.evaluating import evaluate, usual_batch_size
 from lumora.tasks.label_errors import UsualConfidence, likely_label_errors
 from lumora.tasks.worst import Judged
 from lumora.training.folder import RunFolder
+from lumora.training.recipe import read_recipe
 from lumora.training.report.charts import Chart
 from lumora.training.report.classes import ClassTable, class_table
 from lumora.training.report.curves import courses
 from lumora.training.report.examining import Findings, Looking
 from lumora.training.report.matrix import Matrix, matrix_of
-from lumora.training.report.mistakes import LabelMistake, label_mistakes
+from lumora.training.report.mistakes import LabelMistake, Said, label_mistakes
 from lumora.training.report.overlays import Overlay, overlays
 from lumora.training.report.subject import Subject, of_folder
 from lumora.training.whereabouts import place_of_data
@@ -109,6 +110,16 @@ class Mistake:
     """Whether its label is likely wrong."""
 
 
+@dataclass(frozen=True)
+class Stamp:
+    """By what one correction of a sample is told from the next."""
+
+    labels: tuple[str, ...] | None
+    mask: str | None
+    written: int
+    """When its mask was, in nanoseconds."""
+
+
 @dataclass(frozen=True, eq=False)
 class Examined:
     """One run, looked at."""
@@ -120,6 +131,8 @@ class Examined:
     """Samples whose labels are likely wrong."""
     classes: ClassTable
     matrix: Matrix | None
+    known: Mapping[str, Stamp]
+    """The corrections that were made already."""
     split: Split = VALIDATION
     """Which of the data's pictures were looked at."""
 
@@ -150,8 +163,8 @@ class Examined:
 
     def mistakes(self, *, doubted_first: bool) -> list[Mistake]:
         """All mistakes, the worst first, or those with likely wrong labels before the others."""
-        corrected = read_corrections(self.data) if self.data else {}
-        listed = [self._mistake(judged, judged.key in corrected) for judged in self.judged]
+        corrected = _stamps(self.data)
+        listed = [self._mistake(judged, corrected.get(judged.key)) for judged in self.judged]
         return sorted(listed, key=lambda one: not one.doubted) if doubted_first else listed
 
     def judged_of(self, key: str) -> Judged[Any]:
@@ -168,14 +181,23 @@ class Examined:
             return None
         return [self.labels.names[self.labels.index(name)] for name in found.labels]
 
-    def _mistake(self, judged: Judged[Any], corrected: bool) -> Mistake:
+    def is_corrected_since(self, key: str) -> bool:
+        """Whether a sample was corrected after the run was looked into."""
+        now = _stamps(self.data).get(key)
+        return now is not None and now != self.known.get(key)
+
+    def _mistake(self, judged: Judged[Any], corrected: Stamp | None) -> Mistake:
+        since = corrected is not None and corrected != self.known.get(judged.key)
         if self.subject.task.name == "segmentation":
-            text = f"{judged.key}: mean IoU {1 - judged.wrongness:.2f}"
+            text = f"{judged.key}: mean IoU {'was ' * since}{1 - judged.wrongness:.2f}"
         else:
             said = ", ".join(self.labels.names[i] for i in judged.prediction.chosen) or "nothing"
             text = f"{judged.key}: says {said}, labelled {', '.join(meant(judged, self.labels)) or 'nothing'}"
         doubted = judged.key in self.doubted
-        text += " (likely a wrong label)" * doubted + " – corrected" * corrected
+        text += " (likely a wrong label)" * doubted
+        if corrected is not None:
+            names = "" if corrected.labels is None else f" to {', '.join(corrected.labels) or 'nothing'}"
+            text += f" – corrected{names if since else ''}"
         return Mistake(judged.key, text, doubted)
 
 
@@ -203,13 +225,63 @@ def drawn_mistake(looked: Examined, key: str) -> LabelMistake | Overlay:
     """One mistake with its pictures."""
     judged, samples = looked.judged_of(key), _samples(looked)
     if looked.subject.task.name == "segmentation":
-        now = replace(judged, target=true_mask(looked, key))
-        found: Sequence[Any] = overlays([now], samples, looked.labels)
+        mask = true_mask(looked, key)
+        wrongness = looked.subject.task.wrongness(judged.prediction, mask) or 0.0
+        found: Sequence[Any] = overlays([replace(judged, target=mask, wrongness=wrongness)], samples, looked.labels)
     else:
         found = label_mistakes([judged], samples, looked.labels)
     if not found:
         raise DataError(f"{key} cannot be read any more.")
     return found[0]
+
+
+@dataclass(frozen=True)
+class Since:
+    """What a mistake was when the run was looked into, and what it is since it was corrected."""
+
+    said: tuple[Said, ...] = ()
+    """All labels that the model says."""
+    was: tuple[Said, ...] = ()
+    """All labels of before."""
+    now: tuple[Said, ...] = ()
+    """All labels since."""
+    iou: float | None = None
+    """With the mask of before."""
+
+
+def since(looked: Examined, key: str) -> Since | None:
+    """What a correction has changed since the run was looked into; None where it has changed nothing."""
+    if not looked.is_corrected_since(key):
+        return None
+    judged = looked.judged_of(key)
+    if looked.subject.task.name == "segmentation":
+        return Since(iou=1 - judged.wrongness)
+
+    def told(names: Sequence[str]) -> tuple[Said, ...]:
+        likely = judged.prediction.probabilities
+        return tuple(Said(name, float(likely[looked.labels.index(name)])) for name in names)
+
+    was, now = meant(judged, looked.labels), looked.corrected_labels(key) or []
+    said = [looked.labels.names[i] for i in judged.prediction.chosen]
+    return Since(told(said), told(was), told(now)) if set(was) != set(now) else None
+
+
+def _stamps(data: str | None) -> dict[str, Stamp]:
+    """The corrections that are made now."""
+    folder = corrections_folder(data)
+    if data is None or folder is None:
+        return {}
+    return {
+        key: Stamp(each.labels, each.mask, _written(folder / each.mask) if each.mask else 0)
+        for key, each in read_corrections(data).items()
+    }
+
+
+def _written(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def meant(judged: Judged[Any], labels: Labels) -> list[str]:
@@ -236,7 +308,9 @@ def _samples(looked: Examined) -> Sequence[Any]:
 
 
 def _examined(folder: Path, split: Split, seen: Callable[[int, int], None]) -> Examined:
-    subject = of_folder(RunFolder(folder), split=split)
+    run = RunFolder(folder)
+    known = _stamps(place_of_data(folder, read_recipe(run.recipe).data.path))
+    subject = of_folder(run, split=split)
     if subject.validation is None:
         raise DataError(f"The run {folder.name} has no pictures for {WORDS[split]}, so there is nothing to look for.")
     labels, single = subject.about.labels, subject.task.name == "classification"
@@ -270,5 +344,6 @@ def _examined(folder: Path, split: Split, seen: Callable[[int, int], None]) -> E
         doubted=frozenset(judged.key for judged in doubted),
         classes=class_table(found.scores, labels, subject.task.name),
         matrix=matrix,
+        known=known,
         split=split,
     )

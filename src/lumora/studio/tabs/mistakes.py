@@ -13,7 +13,7 @@ import gradio as gr
 from lumora.errors import InputError
 from lumora.studio import relabelling
 from lumora.studio.html import notice, render
-from lumora.studio.results_view import Examined, Split, drawn_mistake, examined, meant, true_mask
+from lumora.studio.results_view import Examined, Split, drawn_mistake, examined, meant, since, true_mask
 from lumora.studio.tabs import painting as easel
 from lumora.studio.tabs.answering import telling
 from lumora.studio.wishes import Wishes, settings_of
@@ -122,7 +122,7 @@ class Mistakes:
             nothing = render("empty", text=f"All {looked.pictures} were predicted right.")
             return [*first, nothing, *self._no_labels(), *self._no_masks()]
         masked = looked.subject.task.name == "segmentation"
-        picture = render("mistake", one=drawn_mistake(looked, key), masked=masked)
+        picture = render("mistake", one=drawn_mistake(looked, key), masked=masked, since=since(looked, key))
         if masked:
             return [*first, picture, *self._no_labels(), *self._masks(looked, key, painting)]
         return [*first, picture, *self._of_label(looked, key), *self._no_masks()]
@@ -201,7 +201,10 @@ class Mistakes:
             if key is None:
                 return [notice(_MEANWHILE, bad=True), *self.shown(looked, order, None, painting)]
             file = write(looked, key, *given)
-            said = notice(f"Corrected in {file}; the data themselves stay as they are.")
+            said = notice(
+                f"Corrected in {file}; the data themselves stay as they are. The scores of all pictures are those of "
+                "before until you look for the mistakes again."
+            )
             return [said, *self._answered(showing, of, self.shown(looked, order, key, painting))]
 
         def saved(*given: Any) -> list[Any]:
