@@ -11,6 +11,7 @@ from tests.studio.made import made_run
 from tests.studio.opened import PATIENCE, still
 
 pytestmark = pytest.mark.slow
+COLOURS = "lines => lines.map(line => getComputedStyle(line).stroke)"
 
 SETTINGS = """train.batch_size=4
 pictures.size=32
@@ -109,10 +110,15 @@ def test_studio__from_a_folder_to_predictions(studio, page, pictures, vit, tmp_p
 def test_studio__a_correction_is_of_the_run_that_is_shown(studio, page, labelled_run, pictures, vit, tmp_path):
     shutil.copytree(pictures / "classes", tmp_path / "others")
     made_run(tmp_path / "others", vit, tmp_path / "runs/others")  # with samples of the same names
-    running = studio("--runs", labelled_run.parent)
+    running, colours = studio("--runs", labelled_run.parent), set()
     shown = page.open(running.address)
     page.tab("Results")
     wait_for(shown, "#results-table th", "others")
+    for run in ("lm-run-0", "lm-run-1"):  # a run's colour is the same in the table and in the charts
+        strokes = shown.locator(f".lm-stroke.{run} .line, .lm-chart .{run} .line").evaluate_all(COLOURS)
+        assert len(strokes) > 2 and len(set(strokes)) == 1
+        colours.add(strokes[0])
+    assert len(colours) == 2
     choose(shown, "Run to look into", "colours")
     look_into(shown, "colours")
     shown.locator("#results-picture img").wait_for(timeout=3 * PATIENCE)
