@@ -1,10 +1,17 @@
+import base64
+import io
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
 from tests.training.small import NAMES
 
+from lumora.data import Labels
 from lumora.errors import DataError
 from lumora.studio.data_view import ALL, ON_A_PAGE, open_data, page_of, place_of, visit
+from lumora.studio.html import render
+from lumora.studio.mask_cases import NO_LABEL
 
 
 def test_open_data__says_what_there_is(pictures):
@@ -64,8 +71,6 @@ def test_page_of__a_mask_lies_over_its_picture(pictures):
 
 
 def test_page_of__a_damaged_picture_is_told(pictures, tmp_path):
-    import shutil
-
     shutil.copytree(pictures / "classes", tmp_path / "data")
     opened = open_data(str(tmp_path / "data"))
     sample = opened.source.splits["train"][0]
@@ -76,8 +81,6 @@ def test_page_of__a_damaged_picture_is_told(pictures, tmp_path):
 
 
 def test_visit__shows_pictures_to_what_was_found(pictures, tmp_path):
-    import shutil
-
     shutil.copytree(pictures / "classes", tmp_path / "data")
     Image.new("RGB", (64, 48)).save(tmp_path / "data/red/black.png")
     (tmp_path / "data/red/empty.png").write_bytes(b"")
@@ -87,3 +90,43 @@ def test_visit__shows_pictures_to_what_was_found(pictures, tmp_path):
     assert "red/empty.png" not in shown
     unreadable = [case for case in found.values() if "red/empty.png" in case.finding.files]
     assert [case.more for case in unreadable] == [1]
+
+
+def pixels_of(shown):
+    """The picture that a thumbnail is."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(shown.address.partition(",")[2]))).convert("RGB"))
+
+
+def test_visit__shows_masks_over_their_pictures_or_beside_them(pictures, tmp_path):
+    shutil.copytree(pictures / "masked", tmp_path / "data")
+    masks = tmp_path / "data/masks"
+    unknown = np.asarray(Image.open(masks / "0.png")).copy()
+    unknown[:20] = 9
+    Image.fromarray(unknown).save(masks / "0.png")
+    Image.fromarray(np.ones((40, 60), dtype=np.uint8)).save(masks / "1.png")
+    cases = {case.finding.kind: case for case in visit(str(tmp_path / "data")).cases}
+
+    [(name, shown)] = cases["unknown-ids"].pictures
+    assert (name, cases["unknown-ids"].masked) == ("masks/0.png", True)
+    drawn, bare = pixels_of(shown).astype(int), np.asarray(Image.open(tmp_path / "data/images/0.png")).astype(int)
+    assert (shown.width, shown.height) == (40, 40)
+    expected = 0.1 * bare[:16] + 0.9 * np.array(NO_LABEL)
+    assert abs(drawn[:16] - expected).mean() < 12  # a thumbnail is a JPEG
+    assert "Pink belongs to no label" in render("findings", visit=visit(str(tmp_path / "data")))
+
+    [sizes] = [case for case in cases.values() if "masks/1.png" in case.finding.files and case.pictures]
+    beside = dict(sizes.pictures)["masks/1.png"]
+    assert (beside.width, beside.height) == (40 + 2 + 60, 40)
+    whole = pixels_of(beside).astype(int)
+    colour = Labels(("rest", *NAMES[:2])).palette()[1]
+    assert abs(whole[4:36, 46:98] - np.array(colour)).mean() < 12
+    picture = np.asarray(Image.open(tmp_path / "data/images/1.png")).astype(int)
+    assert abs(whole[4:36, 4:36] - picture[4:36, 4:36]).mean() < 20
+
+
+def test_visit__shows_the_picture_alone_where_its_mask_is_not_meant(pictures, tmp_path):
+    shutil.copytree(pictures / "masked", tmp_path / "data")
+    shutil.copy(tmp_path / "data/images/0.png", tmp_path / "data/images/twin.png")
+    shutil.copy(tmp_path / "data/masks/0.png", tmp_path / "data/masks/twin.png")
+    cases = {case.finding.kind: case for case in visit(str(tmp_path / "data")).cases}
+    assert not cases["duplicates"].masked

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from lumora.data import Sample, Source, open_source, read_picture
 from lumora.data.doctor import Finding, Report, examine
-from lumora.data.doctor.records import Record, name_of
+from lumora.data.doctor.records import Record, Records, name_of
 from lumora.data.labels import Labels
 from lumora.errors import DataError
 from lumora.studio.found import data_of, run_folders
+from lumora.studio.mask_cases import over_picture
 from lumora.tasks.drawing import overlay
 from lumora.training.report.data_summary import DataSummary, data_summary
 from lumora.training.report.thumbnails import Thumbnail, thumbnail
@@ -123,6 +124,8 @@ class Case:
     pictures: tuple[tuple[str, Thumbnail], ...]
     more: int
     """Files that are not shown."""
+    masked: bool = False
+    """Whether there are masks over the pictures, or beside them."""
 
 
 @dataclass(frozen=True)
@@ -145,19 +148,26 @@ def visit(path: str, progress: Callable[[int, int], None] | None = None) -> Visi
         for content in (record.picture, record.mask):
             if content is not None and records is not None:
                 by_name.setdefault(name_of(content, records.root), record)
-    return Visit(report, tuple(_case(finding, by_name) for finding in report.findings))
+    return Visit(report, tuple(_case(finding, by_name, records) for finding in report.findings))
 
 
-def _case(finding: Finding, by_name: dict[str, Record]) -> Case:
+def _case(finding: Finding, by_name: dict[str, Record], records: Records | None) -> Case:
     pictures: list[tuple[str, Thumbnail]] = []
+    masked = False
     for name in finding.files:
         if len(pictures) == _OF_A_FINDING:
             break
         record = by_name.get(name)
-        if record is None:
+        if record is None or records is None:
             continue
+        of_mask = record.mask is not None and name == name_of(record.mask, records.root)
         try:
-            pictures.append((name, thumbnail(read_picture(record.picture), _LONGEST)))
+            if of_mask:
+                drawn = over_picture(record, records, by_number=finding.kind == "unknown-ids")
+            else:
+                drawn = read_picture(record.picture)
         except DataError:  # that may be what was found
             continue
-    return Case(finding, tuple(pictures), len(finding.files) - len(pictures))
+        pictures.append((name, thumbnail(drawn, _LONGEST)))
+        masked |= of_mask
+    return Case(finding, tuple(pictures), len(finding.files) - len(pictures), masked)
