@@ -96,6 +96,33 @@ def test_mistakes_of_masks__fit_the_width_and_axe_finds_nothing(studio, page, ma
     assert fits(shown, width)
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_editor__colours_are_called_as_their_classes_and_chosen_by_keyboard(studio, page, masked_run, dark):
+    shown = page.open(studio("--runs", masked_run.parent).address, dark=dark)
+    page.tab("Results")
+    expect(shown.get_by_role("combobox", name="Run to look into")).to_have_value("places", timeout=PATIENCE)
+    shown.locator("#results-examine").click()
+    shown.locator("#results-picture img").first.wait_for(timeout=3 * PATIENCE)
+    shown.get_by_text("Paint on the mask").click()
+    editor = shown.locator("#results-editor")
+    editor.locator("canvas").first.wait_for()
+    still(shown)
+    editor.get_by_role("button", name="Color", exact=True).focus()
+    shown.keyboard.press("Enter")
+    for name in ("rest", "red", "green", "counts nowhere"):
+        editor.get_by_role("button", name=name, exact=True).wait_for()
+    red, rest = (editor.get_by_role("button", name=name, exact=True) for name in ("red", "rest"))
+    assert "128, 0, 0" in red.get_attribute("style")
+    rest.focus()
+    shown.keyboard.press("Tab")
+    assert shown.evaluate(NAMED) == "red"
+    shown.keyboard.press("Enter")
+    expect(red).to_have_attribute("aria-pressed", "true")
+    expect(rest).to_have_attribute("aria-pressed", "false")
+    assert violations(shown, "#results-editor", "#results-legend") == []
+    assert page.complaints == []
+
+
 def fits(shown, width):
     """Whether the page is no wider than its window."""
     return shown.evaluate("document.documentElement.scrollWidth") <= width

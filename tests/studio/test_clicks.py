@@ -6,6 +6,7 @@ import signal
 
 import pytest
 from playwright.sync_api import expect
+from tests.hub_server import TOKEN, serving
 from tests.studio.made import made_run
 from tests.studio.opened import PATIENCE, still
 from tests.studio.test_trainings import LONG
@@ -118,3 +119,35 @@ def test_library__a_bundle_is_merged_and_exported(studio, page, labelled_run, tm
     assert (tmp_path / "merged/model.safetensors").is_file()
     assert (tmp_path / "model.onnx").is_file()
     assert page.complaints == []
+
+
+def test_library__a_bundle_is_pushed_once_it_may_leave(studio, page, labelled_run, tmp_path):
+    with serving() as hub:
+        running = studio(
+            "--runs",
+            labelled_run.parent,
+            HF_ENDPOINT=hub.url,
+            HF_HOME=str(tmp_path / "home"),
+            HF_TOKEN=TOKEN,
+            HF_HUB_DISABLE_XET="1",
+            NO_PROXY="127.0.0.1,localhost",
+            no_proxy="127.0.0.1,localhost",
+        )
+        shown = page.open(running.address)
+        page.tab("Library")
+        shown.locator("#library-card h1").wait_for(timeout=PATIENCE)
+        shown.get_by_role("button", name="Push to the Hub").click()
+        shown.locator("#library-repository input, #library-repository textarea").fill("user/colours")
+        told = shown.locator("#library-notice")
+        shown.locator("#library-push").click()
+        expect(told).to_contain_text("Tick that it may leave this machine first", timeout=3 * PATIENCE)
+        assert hub.requests == []
+        shown.get_by_label("It may leave this machine").check()
+        shown.locator("#library-push").click()
+        expect(told).to_contain_text(f"Sent to {hub.url}/user/colours/commit/", timeout=3 * PATIENCE)
+        sent = hub.repositories["user/colours"]
+        assert sent.private
+        bundle = labelled_run / "bundle"
+        assert sent.files()["adapter_model.safetensors"] == (bundle / "adapter_model.safetensors").read_bytes()
+        assert 'lumora.load("user/colours")' in sent.files()["README.md"].decode()
+        assert page.complaints == []

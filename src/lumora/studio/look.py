@@ -9,7 +9,11 @@ ICON = Path(__file__).with_name("icon.svg")
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "DejaVu Sans", "sans-serif")
 _MONO = ("ui-monospace", "SF Mono", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
-HEAD = '<meta name="color-scheme" content="light dark">'
+
+def head() -> str:
+    """What stands in the page's head: that it can be dark, and its own script."""
+    script = Path(__file__).with_name("swatches.js").read_text(encoding="utf-8")
+    return f'<meta name="color-scheme" content="light dark"><script>{script}</script>'
 
 
 def css() -> str:

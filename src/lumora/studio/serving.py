@@ -89,7 +89,7 @@ def _run(workshop: Workshop, data: str | None, listener: socket.socket, ready: C
         max_file_size=_LARGEST_UPLOAD,
         theme=look.theme(),
         css=look.css(),
-        head=look.HEAD,
+        head=look.head(),
         favicon_path=str(look.ICON),
     )
 
