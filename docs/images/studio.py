@@ -71,6 +71,17 @@ def tabs(page: Page, shown: Any, picture: Path) -> None:
     shown.locator("#try-start").click()
     shown.locator("#try-answers .lm-card").nth(1).wait_for(timeout=3 * PATIENCE)
     photograph(page, "try")
+    library(page, shown)
+
+
+def library(page: Page, shown: Any) -> None:
+    """The bundle of the run, and what can be made of it."""
+    page.tab("Library")
+    shown.locator("#library-card h1").wait_for(timeout=PATIENCE)
+    shown.get_by_role("button", name="Merge into a plain checkpoint").click()
+    shown.locator("#library-merge").wait_for()
+    shown.evaluate("scrollTo(0, 0)")
+    photograph(page, "library")
 
 
 def main(folder: Path) -> None:
