@@ -5,10 +5,13 @@ import threading
 
 import httpx
 import pytest
+from tests.cli.bundles import damaged_file
 from tests.serve.making import base_folder, bundle
 
+from lumora.bundle import names
+from lumora.data.manifest import MANIFEST
 from lumora.serve import Pool
-from lumora.serve.hosting import catalogue
+from lumora.serve.hosting import catalogue, loading
 from lumora.serve.http.access import Access
 from lumora.serve.http.app import build
 from lumora.serve.http.batching import Batcher
@@ -94,14 +97,76 @@ def test_room__is_there_again_for_whom_had_it_before():
     assert metrics.gauges.accepted == 0
 
 
-def test_deadline__holds_for_what_is_said_of_a_bundle(held):
-    pool, _ = held
+@pytest.fixture
+def reading(held, monkeypatch):
+    """The same pool; what bundles say of themselves is read after the event only."""
+    pool, go_on = held
+    real = loading.read_about_in
+    monkeypatch.setattr(loading, "read_about_in", lambda home: go_on.wait(300) and real(home))
+    return pool, go_on
+
+
+def test_deadline__holds_for_what_is_said_of_a_bundle(reading):
+    pool, _ = reading
 
     async def ask(client):
         return await client.get("/v2/models/birds", headers={"X-Deadline-Ms": "100"})
 
     answer = asked(build(pool, Settings()), ask)
     assert (answer.status_code, "0.1 seconds" in answer.json()["error"]) == (504, True)
+
+
+def test_room__is_limited_for_those_who_ask_about_bundles_that_are_not_loaded(reading):
+    pool, go_on = reading
+    gate = build(pool, Settings(queue=8))
+
+    async def ask(client):
+        waiting = [asyncio.create_task(client.get("/v2/models/birds")) for _ in range(2)]
+        await until(lambda: gate._metrics.gauges.loading == 2)
+        others = [await client.get(f"/v2/models/{path}") for path in ("birds", "animals", "spots/ready")]
+        go_on.set()
+        return [*others, *await asyncio.gather(*waiting)]
+
+    answers = asked(gate, ask)
+    assert [answer.status_code for answer in answers] == [503, 200, 200, 200, 200]
+    assert int(answers[0].headers["retry-after"]) >= 1
+    assert gate._metrics.gauges.loading == 0
+
+
+def test_models__are_described_without_being_loaded(bundles):
+    pool = Pool([bundles], device="cpu")
+    paths = [f"/v2/models/{name}" for name in pool.names]
+
+    async def ask(client):
+        return [(await client.get(path)).json() for path in paths]
+
+    gate = build(pool, Settings())
+    before = asked(gate, ask)
+    assert pool.loaded == []
+    for name in pool.names:
+        pool.get(name)
+    assert asked(gate, ask) == before
+    assert [one["versions"] for one in before] == [[pool.get(name).version] for name in pool.names]
+    assert [hosted.name for hosted in pool.loaded] == pool.names  # nobody seems to have been used
+
+
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_models__are_there_in_their_version_only(bundles, is_loaded):
+    version = Pool([bundles], device="cpu").get("birds").version
+    pool = Pool([bundles], device="cpu")
+    if is_loaded:
+        pool.get("birds")
+
+    async def ask(client):
+        paths = [f"/v2/models/birds/versions/{one}{ready}" for one in (version, "0") for ready in ("", "/ready")]
+        return [await client.get(path) for path in (*paths, "/v2/models/nobody/ready")]
+
+    answers = asked(build(pool, Settings()), ask)
+    assert [answer.status_code for answer in answers] == [200, 200, 404, 404, 404]
+    assert answers[0].json()["versions"] == [version]
+    assert answers[1].json() == {"name": "birds", "ready": True}
+    assert version in answers[2].json()["error"]
+    assert bool(pool.loaded) == is_loaded
 
 
 def test_admin__waits_for_a_bundle_as_long_as_it_takes_and_in_a_loading_thread(held, monkeypatch):
@@ -163,18 +228,52 @@ def test_names__that_are_not_known_are_looked_for_in_a_thread(bundles, monkeypat
     assert threads == ["lumora-looking_0"]
 
 
-def test_ready__of_a_bundle_that_came_later_lets_it_be_loaded(tmp_path):
+def test_ready__loads_no_bundle(tmp_path):
     given = base_folder("vit", tmp_path / "base")
     bundle(tmp_path / "all/one", *given)
     pool = Pool([tmp_path / "all"], device="cpu")
     bundle(tmp_path / "all/two", *given, seed=1)
 
     async def ask(client):
-        first = await client.get("/v2/models/two/ready")
-        await until(lambda: pool.loaded)
-        return [first.status_code, (await client.get("/v2/models/two/ready")).status_code]
+        return [(await client.get(f"/v2/models/{name}/ready")).status_code for name in ("one", "two", "three")]
 
-    assert asked(build(pool, Settings()), ask) == [503, 200]
+    assert asked(build(pool, Settings()), ask) == [200, 200, 404]
+    assert (pool.names, pool.loaded, pool.busy) == (["one", "two"], [], False)
+
+
+def test_ready__is_no_bundle_that_could_not_be_loaded_until_it_can(tmp_path, monkeypatch):
+    monkeypatch.setattr("lumora.serve.hosting.pool._REST", 0.0)
+    given = base_folder("vit", tmp_path / "base")
+    bundle(tmp_path / "bundle", *given)
+    pool = Pool([f"it={tmp_path / 'bundle'}"], device="cpu")
+    damaged_file(tmp_path)
+
+    async def ask(client):
+        first = [
+            await client.get("/v2/models/it/ready"),
+            await empty(client, "it"),
+            await client.get("/v2/models/it/ready"),
+        ]
+        await until(lambda: not pool.busy)
+        bundle(tmp_path / "bundle", *given)
+        first.append(await client.get("/v2/models/it/ready"))
+        await until(lambda: pool.loaded)
+        return [*first, await client.get("/v2/models/it/ready")]
+
+    answers = asked(build(pool, Settings()), ask)
+    assert [answer.status_code for answer in answers] == [200, 503, 503, 503, 200]
+    assert answers[2].json() == {"name": "it", "ready": False}
+
+
+@pytest.mark.parametrize("file", [names.ABOUT, MANIFEST])
+def test_models__that_cannot_be_read_are_told_so(tmp_path, file, caplog):
+    folder = bundle(tmp_path / "it", *base_folder("vit", tmp_path / "base"))
+    pool = Pool([folder], device="cpu")
+    (folder / file).unlink()
+    answer = asked(build(pool, Settings()), lambda client: client.get("/v2/models/it"))
+    assert (answer.status_code, "log says why" in answer.json()["error"]) == (503, True)
+    assert str(tmp_path) not in answer.text
+    assert any(file in getattr(record, "fields", {}).get("reason", "") for record in caplog.records)
 
 
 def test_bundles__says_why_one_has_a_model_of_its_own(tmp_path):

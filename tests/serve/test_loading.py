@@ -4,6 +4,8 @@ import gc
 import logging
 import threading
 import weakref
+from concurrent.futures import CancelledError
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -135,6 +137,59 @@ def test_load__goes_on_for_others_while_a_base_is_fetched(tmp_path, given, monke
     finally:
         go_on.set()
     assert coming.result(300).name == "b2"
+
+
+@pytest.mark.parametrize("what", ["bundles", "bases"])
+def test_load__goes_on_for_what_lies_here_while_much_comes_over_the_network(tmp_path, given, monkeypatch, what):
+    here = bundle(tmp_path / "here", *given)
+    far = [bundle(tmp_path / f"far{i}", *base_folder("vit", tmp_path / f"far-base{i}")) for i in range(6)]
+    fetching, go_on = [], threading.Event()
+
+    def over_the_network(real):
+        def slowly(name, *given):
+            if Path(name).name.startswith("far"):
+                fetching.append(name)
+                assert go_on.wait(600)
+            return real(name, *given)
+
+        return slowly
+
+    if what == "bases":
+        monkeypatch.setattr(loading, "_is_here", lambda name: not Path(name).name.startswith("far"))
+        monkeypatch.setattr(loading, "fetch_base", over_the_network(loading.fetch_base))
+        pool = Pool([here, *far], device="cpu")
+    else:
+        monkeypatch.setattr(
+            loading, "repository_folder", over_the_network(lambda name, _: tmp_path / name.partition("/")[2])
+        )
+        pool = Pool([str(here), *(f"user/{folder.name}" for folder in far)], device="cpu")
+    coming = [pool.fetch(folder.name) for folder in far]
+    added = pool.add_later("far0", None)
+    try:
+        while len(fetching) < 4:
+            threading.Event().wait(0.01)
+        assert pool.fetch("here").result(300).name == "here"
+        assert pool.add_later("here", None).result(300).name == "here"
+        assert not any(one.done() for one in coming)
+    finally:
+        go_on.set()
+    assert [one.result(300).name for one in coming] == [folder.name for folder in far]
+    assert added.result(300).name == "far0"
+    assert not pool.busy
+
+
+def test_close__ends_what_has_not_begun(tmp_path, given, monkeypatch):
+    folders = [bundle(tmp_path / f"b{i}", *given, seed=i) for i in range(6)]
+    pool, go_on = Pool(folders, device="cpu"), threading.Event()
+    load = pool._loader.load
+    monkeypatch.setattr(pool._loader, "load", lambda *given: go_on.wait(300) and load(*given))
+    coming = [pool.fetch(folder.name) for folder in folders]
+    pool.close()
+    go_on.set()
+    ends = [one.exception(300) for one in coming]
+    assert [type(end) for end in ends] == [type(None)] * 4 + [CancelledError] * 2
+    assert isinstance(pool.add_later("b5", None).exception(300), RuntimeError)
+    assert not pool.busy
 
 
 def test_add_anew__takes_bundles_that_were_named_singly_from_where_they_came(tmp_path, given):

@@ -18,10 +18,12 @@ from lumora.bundle.reading import check_fingerprint, check_whole, name_to_load
 from lumora.bundle.verify import check_proof
 from lumora.data.manifest import MANIFEST
 from lumora.errors import BundleError, LumoraError
-from lumora.lora import files
+from lumora.lora import files, hub
 from lumora.lora.hub import HubOptions
 from lumora.models import load_base
 from lumora.models.base import fetch_base
+from lumora.models.libraries import weights_are_here
+from lumora.models.names import parse
 from lumora.serve.hosting.addition import Addition
 from lumora.serve.hosting.extracting import NotSharedError, extract
 from lumora.serve.hosting.hosted import Hosted
@@ -47,8 +49,33 @@ class Origin:
             return bundle_folder(self.folder)
         return repository_folder(str(self.repository), HubOptions(self.revision))
 
+    def description(self) -> Path:
+        """The folder of what it says of itself; of a repository nothing else is fetched."""
+        if self.folder is not None:
+            return bundle_folder(self.folder)
+        repository = str(self.repository)
+        about = hub.fetch(repository, names.ABOUT, HubOptions(self.revision))
+        assert about is not None
+        hub.fetch(repository, MANIFEST, HubOptions(about.parent.name))  # of the same commit
+        return about.parent
+
     def __str__(self) -> str:
         return str(self.folder or self.repository)
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """What a bundle says of itself, as long as it is not loaded."""
+
+    name: str
+    version: str
+    about: About
+
+
+def describe(name: str, origin: Origin) -> Description:
+    """It, without the bundle's weights and without its base."""
+    home = origin.description()
+    return Description(name, _version(home), read_about_in(home))
 
 
 class Loader:
@@ -74,7 +101,7 @@ class Loader:
         check_whole(home)
         about = read_about_in(home)
         self._fetch_base(home, about)
-        version = hashlib.sha256((home / MANIFEST).read_bytes()).hexdigest()[:_VERSION]
+        version = _version(home)
         try:
             return Hosted(name, version, about, self._on_shared_base(home, about))
         except NotSharedError as error:
@@ -82,6 +109,16 @@ class Loader:
         hosted = Hosted(name, version, about, self._alone(home), why)
         LOG.info("a bundle has a model of its own", extra={"fields": {"bundle": name, "why_alone": why}})
         return hosted
+
+    def is_far(self, origin: Origin) -> bool:
+        """Whether a bundle, or the base that it is on, may have to come over the network."""
+        if origin.folder is None:
+            return True
+        about = read_about_in(bundle_folder(origin.folder))
+        if isinstance(self._base, nn.Module) or about.base.library == "keras":
+            return False
+        name = self._base or name_to_load(about, origin.folder)
+        return _key(about, name) not in self._bases and not _is_here(name)
 
     @property
     def bases(self) -> int:
@@ -168,6 +205,20 @@ def _key(about: About, name: str) -> object:
     """Bundles with the same can be on the same base."""
     own = about.base
     return name, own.library, own.fingerprint, own.head, own.width, own.heads, about.task == "segmentation"
+
+
+def _version(home: Path) -> str:
+    """What changes when a bundle's files do."""
+    try:
+        return hashlib.sha256((home / MANIFEST).read_bytes()).hexdigest()[:_VERSION]
+    except OSError as error:
+        raise BundleError(f"{home / MANIFEST} cannot be read: {error.strerror}. Copy the bundle again.") from error
+
+
+def _is_here(name: str) -> bool:
+    """Whether a base can be loaded without the network, as far as that can be known."""
+    parsed = parse(name)
+    return parsed.library == "python" or weights_are_here(parsed)
 
 
 def _not_loaded(home: Path, error: LumoraError) -> BundleError:

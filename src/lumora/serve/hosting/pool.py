@@ -6,9 +6,10 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,13 +19,10 @@ from lumora.predict.pictures import pictures
 from lumora.predict.predictor import Prediction
 from lumora.serve.hosting.catalogue import Catalogue
 from lumora.serve.hosting.hosted import Hosted, Seen, compute
-from lumora.serve.hosting.loading import Loader, Origin
+from lumora.serve.hosting.loading import Description, Loader, Origin, describe
 from lumora.serve.hosting.returning import give_back
+from lumora.serve.hosting.threads import Threads
 
-Result = TypeVar("Result")
-
-_AT_ONCE = 4
-"""Bundles that are being loaded at the same time."""
 _REST = 10.0
 """Seconds until a bundle that could not be loaded is tried again; whoever asks for it meanwhile hears the same."""
 
@@ -73,9 +71,7 @@ class Pool:
         """Those to add a bundle, by its name, that nothing newer was put in the place of; the newest is last."""
         self._failed: dict[Origin, tuple[float, str]] = {}
         self._lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "lumora-loading")
-        self._looking = ThreadPoolExecutor(1, "lumora-looking")
-        self._working: set[Future[Any]] = set()
+        self._threads = Threads()
 
     # --- which bundles there are --------------------------------------------------------------------------------------
 
@@ -114,7 +110,31 @@ class Pool:
 
     def fetch_later(self, name: str) -> Future[Future[Hosted]]:
         """What `fetch` gives, of a thread of its own: folders may be slow."""
-        return self._work(self._looking, self.fetch, name)
+        return self._threads.look(partial(self.fetch, name))
+
+    def here(self, name: str) -> Hosted | None:
+        """A bundle if it is loaded now. That somebody looks does not count as use of it."""
+        with self._lock:
+            return self._loaded.get(name)
+
+    def find_later(self, name: str) -> Future[Origin]:
+        """Where a bundle lies, of a thread of its own; an error for a name that is not known."""
+        return self._threads.look(partial(self._catalogue.find, name))
+
+    def describe_later(self, name: str) -> Future[Description]:
+        """What a bundle says of itself, of a thread of its own; it is not loaded."""
+        return self._threads.look(
+            lambda: describe(name, self._catalogue.find(name)),
+            lambda: self._catalogue.find(name).repository is not None,
+        )
+
+    def knows(self, name: str) -> bool:
+        """Whether a name is known already; no folder is looked into."""
+        return self._catalogue.known(name) is not None
+
+    def failed(self, name: str) -> bool:
+        """Whether a bundle could not be loaded when that was tried last."""
+        return self._catalogue.known(name) in self._failed
 
     def get(self, name: str) -> Hosted:
         """The same, and wait for it."""
@@ -135,7 +155,11 @@ class Pool:
         Of several for one name the one that was asked for last counts, whichever is loaded first; the others end with
         an `OvertakenError`, also after a `remove`.
         """
-        return self._work(self._threads, self._add, name, origin, self._wish(name))
+        wish = self._wish(name)
+        return self._threads.load(
+            lambda: self._add(name, origin, wish),
+            lambda: self._loader.is_far(origin or self._catalogue.anew(name)),
+        )
 
     def remove(self, name: str) -> None:
         """Forget a bundle, and what is being loaded to take its name. Batches that hold it are still computed."""
@@ -151,13 +175,12 @@ class Pool:
 
     def close(self) -> None:
         """Load nothing more; what is being loaded goes on."""
-        for threads in (self._threads, self._looking):
-            threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     @property
     def busy(self) -> bool:
         """Whether something is being loaded or looked for."""
-        return bool(self._working)
+        return self._threads.busy
 
     # --- predicting ---------------------------------------------------------------------------------------------------
 
@@ -198,15 +221,9 @@ class Pool:
         with self._lock:
             if (there := self._here_or_coming(name)) is not None:
                 return there
-            coming = self._work(self._threads, self._load, name, origin)
+            coming = self._threads.load(partial(self._load, name, origin), partial(self._loader.is_far, origin))
             self._coming[name] = origin, coming
             return coming
-
-    def _work(self, threads: ThreadPoolExecutor, work: Callable[..., Result], *given: Any) -> Future[Result]:
-        future = threads.submit(work, *given)
-        self._working.add(future)
-        future.add_done_callback(self._working.discard)
-        return future
 
     def _wish(self, name: str) -> object:
         """Remember that a bundle is to be added under a name from now on."""

@@ -31,6 +31,7 @@ class Room:
     """How many pictures are accepted and not answered yet.
 
     Those whose bundle is being loaded are counted apart, and a quarter as many may be: they are not to keep others out.
+    Who asks about a bundle whose description has to be read is one of these.
     """
 
     def __init__(self, most: int, batcher: Batcher, metrics: Metrics) -> None:
@@ -54,14 +55,22 @@ class Room:
 
         Afterwards it has room again, though there may be more than the most for a moment: it was accepted before.
         """
+        with self.waiting():
+            self._gauges.accepted -= 1
+            try:
+                yield
+            finally:
+                self._gauges.accepted += 1
+
+    @contextmanager
+    def waiting(self) -> Generator[None]:
+        """Inside, a request waits for files of a bundle; refused if too many do."""
         if self._gauges.loading >= self._most_loading:
             raise loading()
         self._gauges.loading += 1
-        self._gauges.accepted -= 1
         try:
             yield
         finally:
-            self._gauges.accepted += 1
             self._gauges.loading -= 1
 
 

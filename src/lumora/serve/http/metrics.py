@@ -61,7 +61,7 @@ class Gauges(Collector):
         self.accepted = 0
         """Pictures that are accepted and not answered yet."""
         self.loading = 0
-        """Pictures beside these, whose bundles are being loaded."""
+        """Requests beside these, whose bundles are being loaded or read."""
         self.ended_decoders: Callable[[], int] = lambda: 0
 
     def collect(self) -> Iterable[Metric]:
@@ -69,7 +69,7 @@ class Gauges(Collector):
         loaded = self._pool.loaded
         for name, words, value in (
             ("lumora_accepted_pictures", "Pictures that are accepted and not answered yet.", self.accepted),
-            ("lumora_waiting_pictures", "Pictures beside these, whose bundles are being loaded.", self.loading),
+            ("lumora_waiting_pictures", "Requests beside these, whose bundles are being loaded or read.", self.loading),
             ("lumora_known_bundles", "Bundles that can be asked for.", len(self._pool.names)),
             ("lumora_loaded_bundles", "Bundles in memory.", len(loaded)),
             ("lumora_loaded_bundle_bytes", "Memory of the bundles, bases left out.", sum(h.bytes for h in loaded)),

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from importlib.metadata import version as installed
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 
 from lumora.serve.hosting.hosted import Hosted
+from lumora.serve.hosting.loading import Description
 from lumora.serve.http.batching import Answer
 from lumora.serve.http.bodies import apart, body_of, json_in
 from lumora.serve.http.descriptions import REFUSALS
 from lumora.serve.http.refusals import unknown
 from lumora.serve.http.serving import Serving, loaded, written
 from lumora.serve.http.tensors import asked_in, metadata, outputs_of, pictures_in, wanted_of
+
+Said = TypeVar("Said", Hosted, Hosted | Description)
 
 _PREFIX: dict[str, Any] = {"prefix": "/v2", "tags": ["Open Inference Protocol"], "responses": REFUSALS}
 _INFER_BODY: dict[str, Any] = {
@@ -58,23 +61,25 @@ def model_routes(serving: Serving) -> APIRouter:
     @router.get("/models/{name}/versions/{version}")
     async def model(name: str, version: str | None = None) -> dict[str, Any]:
         """What a bundle takes and gives."""
-        return metadata(_of_version(await loaded(await serving.coming(name)), version))
+        return metadata(_of_version(await serving.described(name), version))
 
     @router.get("/models/{name}/ready")
     @router.get("/models/{name}/versions/{version}/ready")
     async def model_ready(name: str, response: Response, version: str | None = None) -> dict[str, Any]:
-        """Whether a bundle is loaded; if not, it is being loaded from now on."""
-        hosted = next((one for one in serving.pool.loaded if one.name == name), None)
-        if hosted is None:
-            coming = await serving.coming(name)
-            loading = asyncio.ensure_future(loaded(coming))  # which tells the log if it cannot be loaded
-            loading.add_done_callback(lambda done: done.cancelled() or done.exception())
-            if coming.done():  # just now
-                hosted = await loading
+        """Whether a bundle can be asked: it is loaded, or is going to be for the first who asks.
+
+        One that could not be loaded is not ready until it can be, which is tried again from now on.
+        """
+        if version is not None:
+            _of_version(await serving.described(name), version)
         else:
-            _of_version(hosted, version)
-        response.status_code = 200 if hosted is not None else 503
-        return {"name": name, "ready": hosted is not None}
+            await serving.check_known(name)
+        ready = serving.pool.here(name) is not None or not serving.pool.failed(name)
+        if not ready:
+            again = asyncio.ensure_future(loaded(await serving.coming(name)))  # which tells the log if it still cannot
+            again.add_done_callback(lambda done: done.cancelled() or done.exception())
+        response.status_code = 200 if ready else 503
+        return {"name": name, "ready": ready}
 
     @router.post("/models/{name}/infer", openapi_extra=_INFER_BODY)
     @router.post("/models/{name}/versions/{version}/infer", openapi_extra=_INFER_BODY)
@@ -106,7 +111,7 @@ async def _all(serving: Serving, request: Request, hosted: Hosted, pictures: lis
             task.cancel()
 
 
-def _of_version(hosted: Hosted, version: str | None) -> Hosted:
+def _of_version(hosted: Said, version: str | None) -> Said:
     if version is not None and version != hosted.version:
         raise unknown(f"The bundle {hosted.name!r} is here in version {hosted.version} only.")
     return hosted

@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from lumora.errors import LumoraError, UnknownAdapterError
 from lumora.serve.hosting.hosted import Hosted
+from lumora.serve.hosting.loading import Description
 from lumora.serve.hosting.pool import Pool
 from lumora.serve.http.batching import Answer, Batcher
 from lumora.serve.http.decoding import Decoders
@@ -50,6 +51,28 @@ class Serving:
             return await loaded(future)
         with self.room.left():
             return await loaded(future)
+
+    async def described(self, name: str) -> Hosted | Description:
+        """What there is to say of the bundle of a name, which is not loaded for it."""
+        if (hosted := self.pool.here(name)) is not None:
+            return hosted
+        with self.room.waiting():
+            try:
+                return await asyncio.wrap_future(self.pool.describe_later(name))
+            except UnknownAdapterError as error:
+                raise unknown(str(error)) from error
+            except LumoraError as error:
+                LOG.error("a bundle cannot be read", extra={"fields": {"bundle": name, "reason": str(error)}})
+                raise RefusedError(503, "This bundle cannot be read now; the server's log says why.") from error
+
+    async def check_known(self, name: str) -> None:
+        """Refuse a name that no bundle has."""
+        if not self.pool.knows(name):
+            with self.room.waiting():
+                try:
+                    await asyncio.wrap_future(self.pool.find_later(name))
+                except UnknownAdapterError as error:
+                    raise unknown(str(error)) from error
 
     async def answer(self, request: Request, hosted: Hosted, content: bytes) -> Answer:
         """What a bundle says of an encoded picture."""

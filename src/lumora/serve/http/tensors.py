@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lumora.serve.hosting.hosted import Hosted
+from lumora.serve.hosting.loading import Description
 from lumora.serve.http.answers import as_png
 from lumora.serve.http.batching import Answer
 from lumora.serve.http.bodies import decoded
@@ -45,7 +46,7 @@ class InferenceRequest(BaseModel):
     outputs: Annotated[list[OutputWish], Field(max_length=_MOST_WISHES, fail_fast=True)] | None = None
 
 
-def metadata(hosted: Hosted) -> dict[str, Any]:
+def metadata(hosted: Hosted | Description) -> dict[str, Any]:
     """What a bundle takes and gives."""
     count = len(hosted.about.labels)
     outputs: dict[str, tuple[str, list[int]]] = {"probabilities": ("FP32", [-1, count]), "labels": ("BYTES", [-1])}
