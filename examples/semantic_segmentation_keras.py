@@ -122,11 +122,12 @@ def main(options: argparse.Namespace) -> None:
     def about(trained: keras.Model, scores: dict) -> About:
         return describe(trained, task, seen, (options.size, options.size), metrics=scores)
 
-    run = RunCallback(options.out)
-    callbacks = [MetricCallback(task, eval_set), run, BundleCallback(run.bundle, about)]
+    run = RunCallback(options.out, source)
+    callbacks = [MetricCallback(task, eval_set), BundleCallback(run.bundle, about)]
     if options.push:
         base = build(options.model, options.size, len(task.labels))
         callbacks.append(PushCallback(run.bundle, options.push, base=base))
+    callbacks.append(run)  # after the bundle, which its rows and its report are about
     model.fit(train_set, epochs=options.epochs, callbacks=callbacks, verbose=2)
     print(f"mean IoU on the pictures held back: {evaluate(model, task, eval_set)['mean_iou']:.3f}")
 

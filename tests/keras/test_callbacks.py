@@ -1,23 +1,19 @@
-"""What happens beside `fit`: bundles of the best epochs, the Hub, a run's folder."""
+"""What happens beside `fit`: bundles of the best epochs, and the Hub."""
 
-import json
 import warnings
 
 import numpy as np
 import pytest
 from tests.hub_server import TOKEN, Client, serving
-from tests.keras.making import once, output, picture_model, pixels
+from tests.keras.making import output, picture_model, pixels, twice
 
 from lumora import LoraConfig
 from lumora.bundle import read_about
 from lumora.data import Labels
-from lumora.data.scenes import scenes
-from lumora.data.transforms import classification_eval
-from lumora.errors import BundleError, LumoraWarning, RunError
+from lumora.errors import BundleError, LumoraWarning
 from lumora.integrations.keras import (
     BundleCallback,
     MetricCallback,
-    PictureDataset,
     PushCallback,
     RunCallback,
     apply_lora,
@@ -26,7 +22,7 @@ from lumora.integrations.keras import (
 )
 from lumora.integrations.keras.library import keras
 from lumora.models import Preprocessing
-from lumora.tasks import Classification, task_for
+from lumora.tasks import Classification
 
 TASK = Classification(Labels(("fox", "otter", "owl", "newt")))
 DATA = [(pixels(8, seed=1), np.arange(8, dtype="int32") % 4)]
@@ -120,59 +116,13 @@ def test_bundle_callback__that_cannot_write_at_the_end_lets_the_training_end(tmp
     assert len(history["loss"]) == 3
 
 
-def test_run_callback__writes_rows_and_a_log(tmp_path):
-    run = RunCallback(tmp_path / "run")
-    _, history = fitted([MetricCallback(TASK, DATA), run])
-    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 1), (2, 2), (3, 3)]
-    assert [row["accuracy"] for row in rows] == pytest.approx(history["val_accuracy"])
-    assert [row["rate"] for row in rows] == pytest.approx([0.05] * 3)
-    assert len((tmp_path / "run/log.txt").read_text().splitlines()) == 4
-    assert not (tmp_path / "run/report.html").exists()  # without data
-    with pytest.raises(RunError, match="is not empty"):
-        RunCallback(tmp_path / "run")
-
-
-def test_run_callback__tells_scores_of_training_from_those_held_back(tmp_path):
-    model = picture_model()
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(0.05), loss, metrics=["accuracy"])
-    run = RunCallback(tmp_path / "run")
-    held_back = (pixels(8, seed=9), np.arange(8) % 4)
-    history = model.fit(*DATA[0], validation_data=held_back, epochs=2, verbose=0, callbacks=[run]).history
-    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    names = {"loss": "loss", "val_loss": "val_loss", "train_accuracy": "accuracy", "accuracy": "val_accuracy"}
-    for there, here in names.items():
-        assert [row[there] for row in rows] == pytest.approx(history[here])
-
-
-def test_run_callback__reports_on_the_bundle(tmp_path):
-    source = scenes(80, 12)
-    task = task_for(source)
-    seen = Preprocessing(resize=(12, 12))
-    data = PictureDataset(source, task, classification_eval(12, seen.mean, seen.std), split="validation", shuffle=False)
-    run = RunCallback(tmp_path / "run", source)
-    kept = BundleCallback(
-        run.bundle, lambda model, scores: describe(model, task, seen, (12, 12), metrics=scores), monitor="val_accuracy"
-    )
-    _, history = fitted([MetricCallback(task, data), kept, run], classes=len(task.labels))
-    page = (tmp_path / "run/report.html").read_text()
-    best = max(history["val_accuracy"])
-    assert f"{100 * best:.1f} %" in page or f"{100 * best:.0f} %" in page
-    assert all(label in page for label in source.labels.names)
-    assert "lumora.finetune" not in page  # that would train another model
-    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    firsts = [score > max(history["val_accuracy"][:i], default=-1) for i, score in enumerate(history["val_accuracy"])]
-    assert [row["is_best"] for row in rows] == firsts
-
-
 def train_and_push(folder, repository):
     push = PushCallback(folder, repository, base=picture_model(), token=TOKEN)
     fitted([BundleCallback(folder, about, monitor=None), push], epochs=1)
     return push.address
 
 
-@once
+@twice
 def test_push_callback__sends_the_bundle_and_checks_what_arrived(tmp_path):
     with serving() as hub:
         address = Client(hub.url, tmp_path / "home").run(train_and_push, tmp_path / "bundle", "user/foxes", seconds=300)

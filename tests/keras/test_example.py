@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("arguments", [["--lora"], pytest.param([], marks=once)], ids=["lora", "all weights"])
 def test_example__trains_measures_writes_a_bundle_and_predicts(arguments, tmp_path):
-    command = [sys.executable, str(ROOT / "examples/semantic_segmentation_keras.py"), "--epochs", "1", "--size", "64"]
+    command = [sys.executable, str(ROOT / "examples/semantic_segmentation_keras.py"), "--epochs", "2", "--size", "64"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [*command, "--out", str(tmp_path), *arguments], env=environment, capture_output=True, text=True, timeout=600
@@ -23,10 +23,12 @@ def test_example__trains_measures_writes_a_bundle_and_predicts(arguments, tmp_pa
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     about = json.loads((tmp_path / "bundle/lumora.json").read_text())
-    assert [row["epoch"] for row in rows] == [1]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert [row["is_best"] for row in rows] == [True, rows[1]["mean_iou"] > rows[0]["mean_iou"]]
     assert about["method"] == ("lora" if arguments else "full")
-    assert about["metrics"]["mean_iou"] == rows[0]["mean_iou"]
-    assert f"mean IoU on the pictures held back: {rows[0]['mean_iou']:.3f}" in done.stdout
+    assert about["metrics"]["mean_iou"] == max(row["mean_iou"] for row in rows)
+    assert f"mean IoU on the pictures held back: {rows[1]['mean_iou']:.3f}" in done.stdout
+    assert "sky" in (tmp_path / "report.html").read_text()
     assert (tmp_path / "overlay.png").is_file()
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from lumora.integrations.keras.bundles import save_bundle as save_bundle
     from lumora.integrations.keras.callbacks import BundleCallback as BundleCallback
     from lumora.integrations.keras.callbacks import PushCallback as PushCallback
-    from lumora.integrations.keras.callbacks import RunCallback as RunCallback
     from lumora.integrations.keras.converting import convert_bundle as convert_bundle
     from lumora.integrations.keras.crossing import from_torch as from_torch
     from lumora.integrations.keras.crossing import to_torch as to_torch
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from lumora.integrations.keras.optimizing import create_schedule as create_schedule
     from lumora.integrations.keras.pictures import PictureDataset as PictureDataset
     from lumora.integrations.keras.pictures import to_tf_dataset as to_tf_dataset
+    from lumora.integrations.keras.run import RunCallback as RunCallback
 
 _HOMES = {
     "BundleCallback": "callbacks",
@@ -44,7 +44,7 @@ _HOMES = {
     "MetricCallback": "evaluating",
     "PictureDataset": "pictures",
     "PushCallback": "callbacks",
-    "RunCallback": "callbacks",
+    "RunCallback": "run",
     "WarmUp": "optimizing",
     "apply_lora": "applying",
     "convert_bundle": "converting",

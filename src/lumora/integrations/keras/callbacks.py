@@ -1,34 +1,23 @@
-"""What happens beside `fit`: bundles of the best epochs, the Hub, and a run's folder."""
+"""What happens beside `fit`: bundles of the best epochs, and the Hub."""
 
 from __future__ import annotations
 
 import math
 import os
-import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from lumora.bundle import About, load, names, read_about
+from lumora.bundle import About
 from lumora.bundle import hub as bundle_hub
-from lumora.data import Source
 from lumora.errors import LumoraError, LumoraWarning
-from lumora.integrations.keras.applying import count_parameters
 from lumora.integrations.keras.bundles import save_bundle
-from lumora.integrations.keras.library import Model, keras, ops
+from lumora.integrations.keras.library import Model, keras
 from lumora.integrations.keras.preprocessor import refuse_preprocessor
-from lumora.training.folder import RunFolder
-from lumora.training.recipe import Recipe
-from lumora.training.report.subject import of_bundle
-from lumora.training.report.writing import write
 
-_HELD_BACK = "val_"
+HELD_BACK = "val_"
 """How Keras begins the names of what was measured on pictures held back."""
-_LOSS = "loss"
 Describe = Callable[[Model, dict[str, float]], About]
 """What a bundle says of a model with these scores; usually calls `describe`."""
 
@@ -98,7 +87,7 @@ class BundleCallback(keras.callbacks.Callback):
             _warn(f"{reason} So the bundle {self.folder} is that of the last epoch, not of the best.")
 
     def _write(self, scores: dict[str, float]) -> None:
-        measured = {name.removeprefix(_HELD_BACK): v for name, v in scores.items() if name.startswith(_HELD_BACK)}
+        measured = {name.removeprefix(HELD_BACK): v for name, v in scores.items() if name.startswith(HELD_BACK)}
         save_bundle(self.folder, self.model, self.about(self.model, measured))
 
     def _chosen_by(self) -> str | None:
@@ -150,89 +139,5 @@ class PushCallback(keras.callbacks.Callback):
         )
 
 
-class RunCallback(keras.callbacks.Callback):
-    """Keeps a run's folder as `lumora train` does: `metrics.jsonl`, `log.txt`, and in the end `report.html`.
-
-    A `BundleCallback(run.bundle, ...)` before it in the list puts the bundle beside them, which the report is about.
-
-    Args:
-        folder: a new or empty one.
-        source: the data. The report looks at their pictures for validation; without them there is none.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str], source: Source | None = None) -> None:
-        super().__init__()
-        self._folder, self._source = RunFolder(folder), source
-        self._folder.check_new()
-        self._began = time.monotonic()
-        self._step = 0
-        self._bundle_of: int | None = None
-
-    @property
-    def bundle(self) -> Path:
-        """Where the run's bundle lies."""
-        return self._folder.bundle
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Make the folder, and keep it for this process."""
-        self._folder = RunFolder.create(self._folder.path)
-        self._began = time.monotonic()
-        self._told(f"{self.model.name} on {keras.backend.backend()}, {self.params.get('epochs')} epochs")
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Count a step."""
-        self._step += 1
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Add a row and a line."""
-        numbers = _called_as_in_other_runs({name: float(value) for name, value in (logs or {}).items()})
-        row = {"epoch": epoch + 1, "step": self._step, "rate": self._rate(), "is_best": self._has_new_bundle()}
-        self._folder.append_metrics({**row, **numbers, "seconds": round(time.monotonic() - self._began, 3)})
-        self._told(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Write the report; what keeps it from being written is told, for the bundle is saved all the same."""
-        try:
-            if self._source is not None and self.bundle.is_dir():
-                self._report(self._source)
-        except Exception as error:
-            text = f"The report {self._folder.report} was not written: {error}"
-            self._told(text)
-            warnings.warn(text, LumoraWarning, stacklevel=2)
-        finally:
-            self._folder.close()
-
-    def _report(self, source: Source) -> None:
-        base = self.model if read_about(self.bundle).base.is_nameless else None
-        subject = of_bundle(self._folder, Recipe(), source, load(self.bundle, base=base), torch.device("cpu"))
-        write(replace(subject, parameters=count_parameters(self.model)[1]))
-
-    def _rate(self) -> float:
-        return float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
-
-    def _has_new_bundle(self) -> bool:
-        """Whether the bundle is another one than when this was last asked."""
-        before, about = self._bundle_of, self.bundle / names.ABOUT
-        self._bundle_of = about.stat().st_mtime_ns if about.is_file() else None
-        return self._bundle_of is not None and self._bundle_of != before
-
-    def _told(self, text: str) -> None:
-        with self._folder.log.open("a", encoding="utf-8") as log:
-            log.write(text + "\n")
-
-
 def _warn(text: str) -> None:
     warnings.warn(text, LumoraWarning, stacklevel=3)
-
-
-def _called_as_in_other_runs(logs: dict[str, float]) -> dict[str, float]:
-    """Scores of pictures held back under their plain names, those of training as `train_…`; both losses as they are.
-
-    >>> _called_as_in_other_runs({"loss": 2.0, "accuracy": 0.7, "val_loss": 2.5, "val_accuracy": 0.5})
-    {'loss': 2.0, 'train_accuracy': 0.7, 'val_loss': 2.5, 'accuracy': 0.5}
-    """
-    kept = {_LOSS, _HELD_BACK + _LOSS}
-    return {
-        name if name in kept else f"train_{name}" if _HELD_BACK + name in logs else name.removeprefix(_HELD_BACK): value
-        for name, value in logs.items()
-    }
