@@ -22,12 +22,15 @@ PATIENCE = 900.0
 class Running:
     """A server that runs, what it logs, and a client for it."""
 
-    def __init__(self, *arguments: object, token: str | None = None, **environment: str) -> None:
+    def __init__(
+        self, *arguments: object, token: str | None = None, files: int | None = None, **environment: str
+    ) -> None:
         self.log: list[dict[str, Any]] = []
         self.said: list[str] = []
         """What is no JSON."""
         self.process = subprocess.Popen(
             [
+                *(() if files is None else ("prlimit", f"--nofile={files}")),
                 PROGRAM,
                 "serve",
                 *map(str, arguments),
@@ -81,6 +84,10 @@ class Running:
     def logged(self, message: str) -> dict[str, Any]:
         """The first line of the log with this message."""
         return until(lambda: next((line for line in list(self.log) if line["message"] == message), None), self)
+
+    def logged_any(self, words: str) -> dict[str, Any]:
+        """The first line of the log whose message has these words."""
+        return until(lambda: next((line for line in list(self.log) if words in line["message"]), None), self)
 
     def told_to_end(self) -> None:
         """Send what systemd and Docker send."""

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -18,18 +19,18 @@ import uvicorn
 from lumora.errors import OutputError
 from lumora.serve.hosting.pool import Pool
 from lumora.serve.http.app import build
+from lumora.serve.http.connections import KEPT, Connection, Connections, most_connections
 from lumora.serve.http.gate import Gate
 from lumora.serve.http.logs import LOG
 from lumora.serve.http.settings import Settings
 
 _BACKLOG = 1024
+_AT_ONCE = 8
+"""Connections that are taken from the system before those that are there are heard again, and counted."""
 _HEARING = (0.2, 3.0)
 """Least and most seconds for requests to come over connections that were taken last."""
 _PATIENCE = 5
 """Seconds beyond the deadline for answers that are on their way when the server is told to end."""
-_KEPT = 75
-"""Seconds that a connection stays open without requests: longer than proxies keep theirs (usually a minute), so that
-they are the ones who close, and send nothing into a connection that has just gone."""
 
 
 class Server(uvicorn.Server):
@@ -42,6 +43,12 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, gate: Gate, delay: float) -> None:
         super().__init__(config)
         self._gate, self._delay = gate, delay
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(_BACKLOG)  # asyncio lets as many wait as it takes at once: `_AT_ONCE`
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; when told again, without waiting for others."""
@@ -117,9 +124,10 @@ def _run(listening: socket.socket, gate: Gate, settings: Settings) -> None:
         ws="none",
         access_log=False,
         lifespan="on",
-        backlog=_BACKLOG,
+        http=partial(Connection, Connections(most_connections())),  # type: ignore[arg-type]
+        backlog=_AT_ONCE,
         server_header=False,
-        timeout_keep_alive=_KEPT,
+        timeout_keep_alive=KEPT,
         timeout_graceful_shutdown=int(settings.deadline) + _PATIENCE,
         h11_max_incomplete_event_size=64 * 1024,
     )
