@@ -44,6 +44,16 @@ LAYERS = {
     ),
     "conv2d, dilated": (lambda: keras.layers.Conv2D(5, 3, dilation_rate=2, name="x"), (2, 9, 9, 3)),
     "conv3d": (lambda: keras.layers.Conv3D(4, 2, use_bias=False, name="x"), (1, 4, 4, 4, 2)),
+    "conv1d, transposed": (lambda: keras.layers.Conv1DTranspose(5, 3, strides=2, name="x"), (2, 6, 3)),
+    "conv2d, transposed": (
+        lambda: keras.layers.Conv2DTranspose(5, 4, strides=2, padding="same", activation="relu", name="x"),
+        (2, 5, 6, 3),
+    ),
+    "conv2d, transposed to odd sizes": (
+        lambda: keras.layers.Conv2DTranspose(5, 3, strides=2, padding="same", output_padding=0, name="x"),
+        (2, 5, 6, 3),
+    ),
+    "conv3d, transposed": (lambda: keras.layers.Conv3DTranspose(4, 2, use_bias=False, name="x"), (1, 3, 3, 3, 2)),
 }
 
 
@@ -69,7 +79,10 @@ def test_adapted_layer__computes_with_the_updated_kernel(name):
     fill(model)
     weight = plain_layer.embeddings if name == "embedding" else plain_layer.kernel
     a, b = value(layer.lora.a), value(layer.lora.b)
-    update = 1.5 * np.tensordot(a, b, axes=(-1, 0))
+    if "transposed" in name:  # its kernel has the inputs last, and so has A
+        update = 1.5 * np.tensordot(a, b, axes=(-2, 0)).swapaxes(-1, -2)
+    else:
+        update = 1.5 * np.tensordot(a, b, axes=(-1, 0))
     if name == "einsum, turned":
         update = update.T
     weight.assign(value(weight) + update)
@@ -194,6 +207,10 @@ def grouped():
     return keras.Sequential([keras.Input((8, 8, 4)), keras.layers.Conv2D(4, 3, groups=2, name="x")])
 
 
+def depthwise():
+    return keras.Sequential([keras.Input((8, 8, 4)), keras.layers.DepthwiseConv2D(3, name="x")])
+
+
 def shared_axis():
     return keras.Sequential([keras.Input((3, 4)), keras.layers.EinsumDense("abc,bcd->abd", (3, 5), name="x")])
 
@@ -222,6 +239,7 @@ REFUSED = [
     (vit, {"target_modules": ["query"], "layers_to_transform": [1, 2]}, "no block 2; counted from 0, there are [0, 1]"),
     (picture_model, {"target_modules": None}, "Endings in this model: first (1)"),
     (grouped, {"target_modules": ["x"]}, "2 groups"),
+    (depthwise, {"target_modules": ["x"]}, "DepthwiseConv2D cannot be adapted; it can be trained whole"),
     (shared_axis, {"target_modules": ["x"]}, "an axis that inputs and outputs share"),
     (native, {"target_modules": ["hidden"]}, "enable_lora"),
     (lambda: keras.Sequential([keras.Input((3,)), Odd(2, name="x")]), {"target_modules": ["x"]}, "subclass of Dense"),

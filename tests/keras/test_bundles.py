@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.keras.making import fill, once, output, picture_model, pixels, value, vit
+from tests.keras.making import fill, once, output, picture_model, pixels, twice, value, vit
 
 import lumora
-from lumora import LoraConfig
+from lumora import LoraConfig, get_peft_model
 from lumora.bundle.merging import merge
 from lumora.bundle.soup import soup
 from lumora.data import Labels
@@ -27,7 +27,9 @@ from lumora.integrations.keras import (
     save_bundle,
 )
 from lumora.integrations.keras.files import put_adapter, tensors_of
+from lumora.lora import set_peft_model_state_dict
 from lumora.models import Preprocessing
+from lumora.predict import load_several
 from lumora.tasks import Classification, Segmentation
 
 TASK = Classification(Labels(("fox", "otter", "owl", "newt")))
@@ -68,6 +70,23 @@ def test_adapter__lies_as_in_torch(tmp_path):
     assert shapes["hidden.lora_A.weight"] == (2, 8)
     assert shapes["hidden.lora_B.weight"] == (10, 2)
     assert {"score.kernel", "score.bias", "hidden.bias", "norm.moving_mean"} <= set(shapes)
+
+
+def test_adapter_of_a_transposed_convolution__computes_the_same_in_torch():
+    keras.utils.set_random_seed(1)
+    layer = keras.layers.Conv2DTranspose(5, 3, strides=2, name="up")
+    model = apply_lora(keras.Sequential([keras.Input((6, 7, 3)), layer]), LoraConfig(r=2, target_modules=["up"]))
+    fill(model)
+    there = torch.nn.Sequential()
+    there.add_module("up", torch.nn.ConvTranspose2d(3, 5, 3, stride=2))
+    there.up.weight.data = torch.from_numpy(value(layer.kernel).transpose(3, 2, 0, 1).copy())
+    there.up.bias.data = torch.from_numpy(value(layer.bias))
+    there = get_peft_model(there, LoraConfig(r=2, target_modules=["up"]))
+    set_peft_model_state_dict(there, tensors_of(model))
+    given = np.random.default_rng(1).normal(size=(2, 6, 7, 3)).astype("float32")
+    with torch.no_grad():
+        expected = there(torch.from_numpy(given).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    np.testing.assert_allclose(output(model, given), expected.numpy(), atol=1e-5)
 
 
 def test_adapter_for_another_model__is_refused_and_leaves_it_alone(tmp_path):
@@ -118,7 +137,7 @@ def test_bundle__predicts_with_a_part_of_its_strength(tmp_path, strength):
     np.testing.assert_allclose(predictor.predict(picture).probabilities.numpy(), as_trained, atol=1e-6)
 
 
-@once
+@twice
 def test_bundle__on_a_file_is_verified_and_loaded_by_its_name(tmp_path):
     base = picture_model()
     base.save(tmp_path / "base.keras")
@@ -145,6 +164,19 @@ def test_bundle__of_kerashubs_vit(tmp_path):
     save_bundle(tmp_path / "bundle", model, describe(model, TASK, SEEN, (32, 32)))
     again = load_bundle(tmp_path / "bundle", base=vit(classes=4))
     np.testing.assert_allclose(output(again, pixels(side=32)), output(model, pixels(side=32)), atol=1e-6)
+
+
+def test_several_bundles__predict_each_with_its_own_adapter(tmp_path):
+    given = Image.fromarray(np.random.default_rng(1).integers(0, 256, (12, 12, 3), dtype=np.uint8))
+    for seed in (3, 4):
+        model = apply_lora(picture_model(), LoraConfig(r=2, target_modules=["hidden"], modules_to_save=["score"]))
+        fill(model, seed=seed)
+        save_bundle(tmp_path / str(seed), model, about(model))
+    alone = [lumora.load(tmp_path / name, base=picture_model()).predict(given) for name in ("3", "4")]
+    together = [one.predict(given) for one in load_several([tmp_path / "3", tmp_path / "4"], base=picture_model())]
+    assert not torch.allclose(alone[0].probabilities, alone[1].probabilities, atol=1e-3)
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(one.probabilities, other.probabilities, rtol=0, atol=1e-5)
 
 
 def test_bundle_on_another_base__is_refused(tmp_path):

@@ -134,7 +134,7 @@ def merge_lora(model: Model) -> Model:
     """Add the updates to the kernels and take the adapters out, for `model.save` and export. Returns the same model."""
     adapted(model)
     for layer, adapter in adapters_of(model).values():
-        kernel = getattr(layer, f"_{adapter.kind.weight}")
+        kernel = adapter.kind.kernel(layer)
         kernel.assign(ops.cast(ops.cast(kernel, "float32") + ops.cast(adapter.update(layer), "float32"), kernel.dtype))
     return remove_lora(model)
 

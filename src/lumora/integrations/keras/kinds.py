@@ -62,6 +62,10 @@ class Kind(ABC):
         """The bias in a shape that can be added to outputs."""
         return layer.bias
 
+    def kernel(self, layer: Layer) -> Any:
+        """The variable that an update is one of."""
+        return getattr(layer, f"_{self.weight}")
+
     # In PEFT's files A is (r, inputs) and B is (outputs, r).
 
     def a_to_file(self, a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -216,6 +220,29 @@ class ConvKind(Kind):
         return stored.reshape(stored.shape[:2]).T
 
 
+class ConvTransposeKind(ConvKind):
+    """`Conv1DTranspose`, `Conv2DTranspose`, `Conv3DTranspose`: A is one to r channels, B mixes them: (r, outputs)."""
+
+    def unsuitable(self, layer: Layer) -> str | None:
+        return None
+
+    def shapes(self, layer: Layer, r: int) -> tuple[Shape, Shape]:
+        *window, outputs, inputs = layer.kernel.shape
+        return (*window, r, inputs), (r, outputs)
+
+    def kernel(self, layer: Layer) -> Any:
+        return layer.kernel
+
+    def down(self, layer: Layer, inputs: Array, a: Array) -> Array:
+        return _convolved_back(layer, inputs, a)
+
+    def plain(self, layer: Layer, inputs: Array) -> Array:
+        return _convolved_back(layer, inputs, layer.kernel)
+
+    def update(self, layer: Layer, a: Array, b: Array) -> Array:
+        return ops.einsum("...ri,ro->...oi", a, b)
+
+
 class EmbeddingKind(Kind):
     """`Embedding`: A (rows, r), B (r, length of a row)."""
 
@@ -250,6 +277,9 @@ _KINDS: dict[type, Kind] = {
     keras.layers.Conv1D: ConvKind(1),
     keras.layers.Conv2D: ConvKind(2),
     keras.layers.Conv3D: ConvKind(3),
+    keras.layers.Conv1DTranspose: ConvTransposeKind(1),
+    keras.layers.Conv2DTranspose: ConvTransposeKind(2),
+    keras.layers.Conv3DTranspose: ConvTransposeKind(3),
 }
 
 LINEAR = (DenseKind, EinsumKind)
@@ -279,6 +309,18 @@ def _convolved(layer: Layer, inputs: Array, kernel: Array) -> Array:
         kernel,
         strides=list(layer.strides),
         padding=padding,
+        dilation_rate=layer.dilation_rate,
+        data_format=layer.data_format,
+    )
+
+
+def _convolved_back(layer: Layer, inputs: Array, kernel: Array) -> Array:
+    return ops.conv_transpose(
+        inputs,
+        kernel,
+        strides=list(layer.strides),
+        padding=layer.padding,
+        output_padding=layer.output_padding,
         dilation_rate=layer.dilation_rate,
         data_format=layer.data_format,
     )
