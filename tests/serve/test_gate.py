@@ -3,9 +3,9 @@
 import asyncio
 import threading
 
-import httpx
 import pytest
 from tests.cli.bundles import damaged_file
+from tests.serve.asking import asked
 from tests.serve.making import base_folder, bundle
 
 from lumora.bundle import names
@@ -35,17 +35,6 @@ def held(bundles, monkeypatch):
     monkeypatch.setattr(pool._loader, "load", slowly)
     yield pool, go_on
     go_on.set()
-
-
-def asked(gate, ask):
-    """What a coroutine gives that asks a server through a client."""
-
-    async def run():
-        transport = httpx.ASGITransport(app=gate)
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=300) as client:
-            return await ask(client)
-
-    return asyncio.run(run())
 
 
 def empty(client, name):
@@ -114,6 +103,19 @@ def test_deadline__holds_for_what_is_said_of_a_bundle(reading):
 
     answer = asked(build(pool, Settings()), ask)
     assert (answer.status_code, "0.1 seconds" in answer.json()["error"]) == (504, True)
+
+
+@pytest.mark.parametrize(
+    ("wish", "seconds"), [({}, "0.2"), ({"X-Deadline-Ms": "900000"}, "0.2"), ({"X-Deadline-Ms": "50"}, "0.05")]
+)
+def test_deadline__is_never_later_than_the_servers_own(held, wish, seconds):
+    pool, _ = held
+
+    async def ask(client):
+        return await client.post("/predict/birds", headers={"Content-Type": "image/png", **wish})
+
+    answer = asked(build(pool, Settings(deadline=0.2)), ask)
+    assert (answer.status_code, f"within {seconds} seconds" in answer.json()["error"]) == (504, True)
 
 
 def test_room__is_limited_for_those_who_ask_about_bundles_that_are_not_loaded(reading):

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import torch
 import uvicorn
+from tests.serve.asking import asked
 from tests.serve.pictures import a_picture, bomb, cut_off
 
 import lumora
@@ -189,18 +190,14 @@ def test_inference__finds_one_mistake_and_looks_for_no_others(content, reason):
 
 @pytest.mark.parametrize("path", ["/v2/models/animals/infer", "/predict/animals", "/admin/bundles/animals"])
 def test_json__of_very_many_values_is_refused_before_it_is_parsed(pool, path):
-    gate = build(pool, Settings())
+    async def ask(client):
+        verb, kind = "PUT" if path.startswith("/admin") else "POST", {"Content-Type": "application/json"}
+        return [
+            await client.request(verb, path, content=b'{"inputs":[' + many * 20_000, headers=kind)
+            for many in (b"0,", b"[],", b'{"a":', b"[[[[0]]]],")
+        ]
 
-    async def ask():
-        transport = httpx.ASGITransport(app=gate)
-        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=300) as client:
-            verb, kind = "PUT" if path.startswith("/admin") else "POST", {"Content-Type": "application/json"}
-            return [
-                await client.request(verb, path, content=b'{"inputs":[' + many * 20_000, headers=kind)
-                for many in (b"0,", b"[],", b'{"a":', b"[[[[0]]]],")
-            ]
-
-    for answer in asyncio.run(ask()):
+    for answer in asked(build(pool, Settings()), ask):
         reason = answer.json()["error"]  # and not that it is no JSON, which it is not
         assert (answer.status_code, "more than" in reason) in [(400, True), (413, False)], reason
 
