@@ -7,22 +7,28 @@ from concurrent.futures import ThreadPoolExecutor
 import gradio as gr
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.studio.made import made_run
+from tests.training.tiny import assert_same, settings, weights_of
 
+import lumora
 from lumora.studio import relabelling
-from lumora.studio.results_view import examined
-from lumora.studio.tabs.mistakes import WORST, Mistakes, Showing, name_of
+from lumora.studio.results_view import TRAINING, examined
+from lumora.studio.tabs.mistakes import DOUBTED, WORST, Mistakes, Showing, name_of
+from lumora.training.folder import RunFolder
 from lumora.training.recipe import parse_asked, read_recipe, write_recipe
 
 WAIT = 120
 
 
 @pytest.fixture
-def other_run(labelled_run, pictures, vit, tmp_path):
-    """A run with samples of the same names as those of `labelled_run`, in data of its own."""
+def other_run(labelled_run, pictures, tmp_path):
+    """A run with the same mistakes as `labelled_run`, in data of its own."""
     shutil.copytree(pictures / "classes", tmp_path / "others")
-    return made_run(tmp_path / "others", vit, tmp_path / "runs/others")
+    shutil.copytree(labelled_run, tmp_path / "runs/others")
+    put_into_recipe(tmp_path / "runs/others", data__path=str(tmp_path / "others"))
+    return tmp_path / "runs/others"
 
 
 @pytest.fixture
@@ -71,6 +77,7 @@ def test_shown__a_picture_goes_to_the_editor_only_while_it_is_open(mistakes, wor
     looked = examined(workshop, str(masked_run))
     at = mistakes.outputs.index(mistakes._editor)
     assert mistakes.shown(looked, WORST, None, False)[at] == gr.skip()
+    assert mistakes.shown(looked, DOUBTED, None, False)[mistakes.outputs.index(mistakes.order)].visible
     assert isinstance(mistakes.shown(looked, WORST, None, True)[at], gr.ImageEditor)
     is_open, editor = mistakes._filled(Showing(looked.of), name_of(looked, looked.judged[0].key))
     assert is_open
@@ -98,7 +105,7 @@ def test_next__answers_at_once_while_another_run_is_looked_into(mistakes, worksh
     gate, other = looking(other_run)
     answer = ask(mistakes._stepping(1), Showing(looked.of), WORST, False, name_of(looked, keys[0]))
     assert not other.done()
-    assert answer[1 + mistakes.outputs.index(mistakes.which)].value == name_of(looked, keys[1])
+    assert answer[1 + mistakes.outputs.index(mistakes.which)].value == name_of(looked, keys[1 % len(keys)])
     gate.set()
     assert other.result(WAIT).of == (str(other_run), "validation")
     assert examined(workshop, str(labelled_run)) is looked  # nothing was evaluated anew
@@ -135,7 +142,8 @@ def test_next__of_a_run_that_is_not_shown_any_more_changes_nothing(mistakes, wor
 
 def test_save__is_of_the_run_that_the_picture_is_of(mistakes, workshop, labelled_run, other_run, tmp_path):
     looked, other = (examined(workshop, str(run)) for run in (labelled_run, other_run))
-    key = next(iter({one.key for one in looked.judged} & {one.key for one in other.judged}))
+    key = looked.judged[0].key
+    assert key == other.judged[0].key
     which, save = name_of(looked, key), mistakes._saving(lambda of, key, label: relabelling.relabel(of, key, [label]))
     said, *answer = save(Showing(other.of), WORST, False, which, "green")
     assert 'role="alert"' in said
@@ -152,3 +160,34 @@ def ask(answer, *given):
     """An answer, given by another thread as those of the page are."""
     with ThreadPoolExecutor() as pool:
         return pool.submit(answer, *given).result(WAIT)
+
+
+@pytest.mark.slow
+def test_train_again__learns_the_painted_mask_from_where_the_run_ended(
+    mistakes, workshop, pictures, segformer, tmp_path
+):
+    shutil.copytree(pictures / "masked", tmp_path / "places")
+    asked = settings(data__near_duplicates_together=False, train__best_by="null", train__epochs=1)
+    first = lumora.finetune(tmp_path / "places", str(segformer), out=workshop.runs / "places", settings=asked)
+    looked = examined(workshop, str(first.folder), TRAINING)
+    key = looked.judged[0].key
+    ink = np.zeros((40, 40, 4), dtype=np.uint8)
+    ink[:, :20] = *dict(relabelling.brush_colours(looked.labels))["green"], 255
+    relabelling.repaint(looked, key, {"layers": [ink]})
+    assert "places-again has begun" in mistakes._train_again(Showing(looked.of), name_of(looked, key), "2")
+    again = workshop.runs / "places-again"
+    workshop.trainings._children[again].wait(5 * WAIT)
+    training = workshop.trainings.of(again)
+    assert training.state == "done", training.said
+
+    log = (again / "log.txt").read_text()
+    assert "The mask of 1 sample is taken from" in log
+    assert "begin as they are in" in log
+    as_it_was, *_ = RunFolder(again).read_metrics()  # before it learns anything, on pictures that nobody has corrected
+    assert as_it_was["mean_iou"] == pytest.approx(first.scores["mean_iou"])
+    (tmp_path / "places.corrections").rename(tmp_path / "kept")
+    without = lumora.finetune(recipe=again / "recipe.yaml", out=tmp_path / "without")
+    (tmp_path / "kept").rename(tmp_path / "places.corrections")
+    same = lumora.finetune(recipe=again / "recipe.yaml", out=tmp_path / "same")
+    assert_same(weights_of(again), weights_of(same.folder))
+    assert any(not torch.equal(weights_of(again)[name], one) for name, one in weights_of(without.folder).items())

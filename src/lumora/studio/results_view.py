@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from lumora.bundle import About, read_about
 from lumora.bundle.card import shown_name
-from lumora.data import Loader
+from lumora.data import Loader, Pictures
 from lumora.data.corrections import corrections_folder, read_corrections, with_corrections
 from lumora.data.labels import Labels
 from lumora.errors import DataError, LumoraError
+from lumora.studio.doubts import Doubts
 from lumora.studio.found import run_folders
 from lumora.studio.progress_view import Progress, progress_of
 from lumora.studio.trainings import Trainings
 from lumora.studio.workshop import Workshop
 from lumora.tasks.evaluating import evaluate, usual_batch_size
-from lumora.tasks.label_errors import UsualConfidence, likely_label_errors
 from lumora.tasks.worst import Judged
 from lumora.training.folder import RunFolder
 from lumora.training.recipe import read_recipe
@@ -32,6 +32,7 @@ from lumora.training.report.matrix import Matrix, matrix_of
 from lumora.training.report.mistakes import LabelMistake, Said, label_mistakes
 from lumora.training.report.overlays import Overlay, overlays
 from lumora.training.report.subject import Subject, of_folder
+from lumora.training.report.telling import percent
 from lumora.training.whereabouts import place_of_data
 
 KEPT = 60
@@ -127,8 +128,8 @@ class Examined:
     subject: Subject
     found: Findings
     judged: tuple[Judged[Any], ...]
-    doubted: frozenset[str]
-    """Samples whose labels are likely wrong."""
+    doubts: Mapping[str, float]
+    """Samples whose labels or masks are likely wrong, and how much; of masks, the share of their pixels."""
     classes: ClassTable
     matrix: Matrix | None
     known: Mapping[str, Stamp]
@@ -165,7 +166,7 @@ class Examined:
         """All mistakes, the worst first, or those with likely wrong labels before the others."""
         corrected = _stamps(self.data)
         listed = [self._mistake(judged, corrected.get(judged.key)) for judged in self.judged]
-        return sorted(listed, key=lambda one: not one.doubted) if doubted_first else listed
+        return sorted(listed, key=lambda one: -self.doubts.get(one.key, -1.0)) if doubted_first else listed
 
     def judged_of(self, key: str) -> Judged[Any]:
         """One of the mistakes."""
@@ -193,8 +194,12 @@ class Examined:
         else:
             said = ", ".join(self.labels.names[i] for i in judged.prediction.chosen) or "nothing"
             text = f"{judged.key}: says {said}, labelled {', '.join(meant(judged, self.labels)) or 'nothing'}"
-        doubted = judged.key in self.doubted
-        text += " (likely a wrong label)" * doubted
+        share = self.doubts.get(judged.key)
+        doubted = share is not None
+        if share is not None and self.subject.task.name == "segmentation":
+            text += f" (likely wrong: {percent(share)} of the mask)"
+        else:
+            text += " (likely a wrong label)" * doubted
         if corrected is not None:
             names = "" if corrected.labels is None else f" to {', '.join(corrected.labels) or 'nothing'}"
             text += f" – corrected{names if since else ''}"
@@ -313,8 +318,7 @@ def _examined(folder: Path, split: Split, seen: Callable[[int, int], None]) -> E
     subject = of_folder(run, split=split)
     if subject.validation is None:
         raise DataError(f"The run {folder.name} has no pictures for {WORDS[split]}, so there is nothing to look for.")
-    labels, single = subject.about.labels, subject.task.name == "classification"
-    usual = UsualConfidence(len(labels))
+    labels, doubts = subject.about.labels, Doubts(subject.task)
 
     # Without processes that read ahead: they would be forked from the many threads of a server.
     pictures, size = subject.validation.pictures, usual_batch_size(subject.task.name)
@@ -323,8 +327,12 @@ def _examined(folder: Path, split: Split, seen: Callable[[int, int], None]) -> E
 
     def look(logits: Tensor, targets: Any) -> None:
         looking(logits, targets)
-        if single:
-            usual.update(logits, targets)
+        doubts.update(logits, targets)
+
+    def again(worst: Sequence[Judged[Any]], shown: Callable[[Tensor, Any], None]) -> None:
+        some = Pictures([pictures.samples[one.place] for one in worst], pictures.transform, classes=pictures.classes)
+        few = Loader(some, size, shuffle=False, device=loader.device)
+        evaluate(subject.model, subject.task, few, precision=subject.precision, beside=shown)
 
     metrics = evaluate(
         subject.model,
@@ -335,13 +343,12 @@ def _examined(folder: Path, split: Split, seen: Callable[[int, int], None]) -> E
         beside=look,
     )
     found = looking.findings(metrics)
-    doubted = likely_label_errors(found.worst, usual.of_classes()) if single else []
     matrix = None if found.confusion is None else matrix_of(found.confusion, labels.names)
     return Examined(
         subject=replace(subject, model=nn.Identity()),  # its memory is for others now
         found=found,
         judged=tuple(found.worst),
-        doubted=frozenset(judged.key for judged in doubted),
+        doubts=doubts.of(found.worst, again),
         classes=class_table(found.scores, labels, subject.task.name),
         matrix=matrix,
         known=known,

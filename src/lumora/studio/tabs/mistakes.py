@@ -117,7 +117,7 @@ class Mistakes:
         key = key if key in keys else next(iter(keys), None)
         choices = [(f"{i}. {one.text}", name_of(looked, one.key)) for i, one in enumerate(mistakes, 1)]
         which = gr.Dropdown(choices, value=None if key is None else name_of(looked, key))
-        first = [gr.Radio(visible=looked.subject.task.name == "classification"), which]
+        first = [gr.Radio(visible=bool(keys)), which]
         if key is None:
             nothing = render("empty", text=f"All {looked.pictures} were predicted right.")
             return [*first, nothing, *self._no_labels(), *self._no_masks()]
