@@ -12,6 +12,9 @@ def test_export__writes_and_replaces(lumora, tmp_path):
     ended = lumora("export", bundle, "--onnx", out)
     assert ended.code == 0
     assert "free:              batch" in ended.out
+    assert "fixed:             height and width: the model takes pictures of one size alone" in " ".join(
+        ended.out.splitlines()
+    )
     onnx.checker.check_model(onnx.load(out))
     out.write_text("mine")
     assert lumora("export", bundle, "--onnx", out).code == 2

@@ -15,7 +15,7 @@ from tests.predict.making import bundle_of
 
 import lumora
 from lumora.bundle import write
-from lumora.errors import BundleError, LumoraError
+from lumora.errors import BundleError, InputError, LumoraError
 from lumora.predict import export_onnx, onnx_export
 from lumora.tasks.base import logits_of
 
@@ -48,9 +48,9 @@ def run_by_onnxruntime(path, pixels):
 
 FREE = {
     "vit": ("batch",),
-    "timm": ("batch",),
-    "embedded": ("batch",),
-    "embedded-multilabel": ("batch",),
+    "timm": ("batch", "height", "width"),
+    "embedded": ("batch", "height", "width"),
+    "embedded-multilabel": ("batch", "height", "width"),
     "segformer": ("batch", "height", "width"),
     "embedded-light": ("batch", "height", "width"),
 }
@@ -63,6 +63,7 @@ def test_export__gives_what_torch_gives(tmp_path, kind):
     made = export_onnx(bundle, tmp_path / "model.onnx")
     assert (made.path, made.size) == (tmp_path / "model.onnx", (tmp_path / "model.onnx").stat().st_size)
     assert made.dynamic == FREE[kind]
+    assert ("the model takes pictures of one size alone" in made.fixed) is (kind == "vit")
     assert made.largest_difference < 1e-3
     height, width = about.size
     shapes = [(1, height, width), (7, height, width)]
@@ -81,6 +82,76 @@ def test_export__gives_what_torch_gives(tmp_path, kind):
     assert [side.dim_param for side in file.graph.input[0].type.tensor_type.shape.dim if side.dim_param] == [
         *FREE[kind]
     ]
+
+
+def attentive():
+    """A small model that takes any size and lets the parts of a picture look at each other."""
+
+    class Attentive(type(pyramid())):
+        def __init__(self, labels):
+            super().__init__(labels)
+            self.looking = torch.nn.MultiheadAttention(16, 2, batch_first=True)
+
+        def forward(self, x):
+            parts = self.last(self.down(self.stem(x))).flatten(2).mT
+            return self.score(self.looking(parts, parts, parts)[0].mean(1))
+
+    torch.manual_seed(5)
+    return Attentive(7)
+
+
+def only_even():
+    class OnlyEven(type(pyramid())):
+        def forward(self, x):
+            if x.shape[2] % 32 or x.shape[3] % 32:
+                raise ValueError("sides must be multiples of 32")
+            return super().forward(x)
+
+    torch.manual_seed(5)
+    return OnlyEven(7)
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (pyramid, None),
+        (only_even, None),
+        (attentive, "for labels, other sizes are left to convolutional networks, and this one has attention"),
+    ],
+)
+def test_other_sizes__are_tried_where_that_is_quick(make, problem):
+    base = ready_base(make())
+    model, about = onnx_export._Logits(base.module.eval()), about_of_base(base, 64)
+    if problem is None:
+        onnx_export._check_takes_other_sizes(model, about)
+    else:
+        with pytest.raises(InputError, match=problem):
+            onnx_export._check_takes_other_sizes(model, about)
+        onnx_export._check_takes_other_sizes(model, replace(about, task="segmentation"))
+
+
+@pytest.mark.slow
+def test_export__says_why_less_is_free(tmp_path):
+    """A layer that torch stretches by the sizes, and the file as it was when it was converted."""
+
+    class Pooled(type(pyramid())):
+        def __init__(self, labels):
+            super().__init__(labels)
+            self.score = torch.nn.Linear(16 * 9, labels)
+
+        def forward(self, x):
+            return self.score(torch.nn.functional.adaptive_avg_pool2d(self.last(self.down(self.stem(x))), 3).flatten(1))
+
+    def pooled():
+        torch.manual_seed(5)
+        return Pooled(7)
+
+    base = ready_base(pooled())
+    write(tmp_path / "bundle", adapted(base), about_of_base(base, 64))
+    made = export_onnx(tmp_path / "bundle", tmp_path / "model.onnx", base=pooled())
+    assert made.dynamic == ("batch",)
+    assert made.fixed.startswith("height and width: ")
+    assert len(made.fixed) > 40
 
 
 @pytest.mark.slow

@@ -39,6 +39,7 @@ def command(
         "out": str(made.path),
         "bytes": made.size,
         "dynamic": list(made.dynamic),
+        "fixed": made.fixed,
         "compared": [list(shape) for shape in made.compared],
         "largest_difference": made.largest_difference,
     }
@@ -52,6 +53,7 @@ def command(
                 "bundle": bundle,
                 "written to": f"{made.path} ({output.size(made.size)})",
                 "free": ", ".join(made.dynamic) or "nothing: one picture of one size at a time",
+                **({"fixed": made.fixed} if made.fixed else {}),
                 "beside torch": f"at most {made.largest_difference:.1e} of the largest logit apart, on "
                 f"{len(made.compared)} inputs",
             }

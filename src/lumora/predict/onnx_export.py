@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lumora.bundle import About, proof, read_about
 from lumora.bundle import load as load_bundle
@@ -34,6 +35,8 @@ _NEEDED = ("onnx", "onnxruntime", "onnxscript")
 _AXES = {0: "batch", 2: "height", 3: "width"}
 _LARGEST = 2**31 - 2**20
 """Bytes of a file: ONNX cannot hold more in one."""
+_LONGEST = 200
+"""Letters of a reason: onnxruntime's go on for whole paragraphs."""
 _TOLERANCE = 1e-3
 """Of the largest logit: what counts as rounding."""
 
@@ -54,6 +57,8 @@ class Exported:
     """Between the logits of onnxruntime and of torch, as a share of the largest."""
     compared: tuple[Shape, ...]
     """The inputs that were tried."""
+    fixed: str = ""
+    """Which of the three are not free, and why; empty where all are."""
 
 
 def export_onnx(
@@ -66,9 +71,9 @@ def export_onnx(
 ) -> Exported:
     """Write a bundle's model as an ONNX file that runs without torch.
 
-    The number of pictures is free where the model allows it, and for segmentation their height and width, too. Several
-    inputs go through onnxruntime and torch first; if they differ by more than rounding, less is left free, and at last
-    nothing is written.
+    The number of pictures is free where the model allows it, and so are their height and width. Several inputs go
+    through onnxruntime and torch first; if they differ by more than rounding, less is left free, and at last nothing is
+    written.
 
     Args:
         bundle: its folder, or the name of its repository on the Hub.
@@ -86,16 +91,31 @@ def export_onnx(
     model, about = _Logits(plain.float().eval()), loaded.about
     if (size := sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))) > _LARGEST:
         raise BundleError(f"The model takes {size / 1e9:.1f} GB, and an ONNX file holds 2.1 GB at most.")
-    wishes = [_AXES] if about.task == "segmentation" else []
-    problems: list[str] = []
-    for wish in (*wishes, {0: "batch"}, dict[int, str]()):
+    problems: dict[str, str] = {}
+    for wish in (_AXES, {0: "batch"}, dict[int, str]()):
         try:
-            return _written(model, about, wish, Path(path).expanduser())
+            if wish is _AXES:  # a forward pass is quick beside converting in vain
+                _check_takes_other_sizes(model, about)
+            made = _written(model, about, wish, Path(path).expanduser())
+            return replace(made, fixed=_fixed(made.dynamic, problems.values()))
         except (InputError, BundleError) as error:
-            problems.append(f"with {' and '.join(wish.values()) or 'nothing'} free: {error}")
+            problems[_listed(wish.values()) or "nothing"] = str(error)
     raise BundleError(
-        "The model could not be exported; nothing was written.\n" + "\n".join(f"  - {one}" for one in problems)
+        "The model could not be exported; nothing was written.\n"
+        + "\n".join(f"  - with {free} free: {problem}" for free, problem in problems.items())
     )
+
+
+def _fixed(dynamic: Sequence[str], problems: Iterable[str]) -> str:
+    """What is not free, and why."""
+    left = [name for name in _AXES.values() if name not in dynamic]
+    reasons = "; ".join(dict.fromkeys(problem.rstrip(".") for problem in problems))
+    return f"{_listed(left)}: {reasons}" if left else ""
+
+
+def _listed(words: Iterable[str]) -> str:
+    *first, last = (*words,) or ("",)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def check_installed() -> None:
@@ -118,7 +138,7 @@ class _Logits(nn.Module):
 
 def _written(model: nn.Module, about: About, wish: dict[int, str], path: Path) -> Exported:
     content, dynamic = _converted(model, about, wish)
-    shapes = [shape for shape in _shapes(about, dynamic) if _takes(model, about, shape)]
+    shapes = [shape for shape in _shapes(about, dynamic) if _refusal(model, about, shape) is None]
     difference = max(_difference(model, about, content, shape) for shape in shapes)
     write_file(path, content)
     return Exported(path, len(content), dynamic, difference, tuple(shapes))
@@ -145,8 +165,7 @@ def _converted(model: nn.Module, about: About, wish: dict[int, str]) -> tuple[by
             found: Any = program.model_proto
             size = found.ByteSize()  # an error too, where it is far too large
     except Exception as error:  # the exporter has errors of many kinds, and long ones
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(f"torch cannot convert it: {reason}") from error
+        raise InputError(f"torch cannot convert it: {_first_line(error)}") from error
     if size > _LARGEST:
         raise InputError(f"it takes {size / 1e9:.1f} GB, and an ONNX file holds 2.1 GB at most.")
     sides = found.graph.input[0].type.tensor_type.shape.dim
@@ -159,6 +178,11 @@ def _converted(model: nn.Module, about: About, wish: dict[int, str]) -> tuple[by
     found.metadata_props.add(key=KEY, value=json.dumps(_about(about, dynamic)))
     onnx.checker.check_model(found)
     return found.SerializeToString(), dynamic
+
+
+def _first_line(error: Exception) -> str:
+    line = str(error).strip().partition("\n")[0] or type(error).__name__
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
 
 
 def _rename(found: Any, old: str, new: str) -> None:
@@ -208,16 +232,45 @@ def _shapes(about: About, dynamic: Sequence[str]) -> list[Shape]:
     return shapes
 
 
-def _takes(model: nn.Module, about: About, shape: Shape) -> bool:
-    """Whether torch takes such pictures: some models take even sides alone, and so do their files."""
+def _check_takes_other_sizes(model: nn.Module, about: About) -> None:
+    """Raise if torch takes pictures of one size alone, as where position embeddings are of one size."""
+    reasons = [_refusal(model, about, shape) for shape in _shapes(about, ("height", "width"))[1:]]
+    if all(reasons):
+        raise InputError(f"the model takes pictures of one size alone ({reasons[0]})")
+    if about.task != "segmentation" and _has_attention(model, about):
+        # Where these take other sizes, converting them so takes minutes, and most files are wrong in the end.
+        raise InputError("for labels, other sizes are left to convolutional networks, and this one has attention")
+
+
+def _has_attention(model: nn.Module, about: About) -> bool:
+    watched = _Attention()
+    with trying_out(model), torch.no_grad(), watched:
+        model(_pixels(about, (1, *about.size)))
+    return watched.found
+
+
+class _Attention(TorchDispatchMode):
+    """Sees whether attention is computed inside, whatever the layers are called."""
+
+    found = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.found = self.found or any(word in str(func) for word in ("softmax", "attention", "transformer"))
+        return func(*args, **(kwargs or {}))
+
+
+def _refusal(model: nn.Module, about: About, shape: Shape) -> str | None:
+    """Why torch does not take such pictures, where it does not. Some models take even sides alone; so do their files."""
     if shape[1:] == about.size:
-        return True
+        return None
     try:
         with trying_out(model), torch.no_grad():
             model(_pixels(about, shape))
-    except Exception:  # every model refuses in its own way
-        return False
-    return True
+    except Exception as error:  # every model refuses in its own way
+        return _first_line(error)
+    return None
 
 
 def _difference(model: nn.Module, about: About, content: bytes, shape: Shape) -> float:
@@ -233,8 +286,7 @@ def _difference(model: nn.Module, about: About, content: bytes, shape: Shape) ->
         session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         found = torch.from_numpy(session.run([OUTPUT], {INPUT: pixels.numpy()})[0])
     except Exception as error:  # onnxruntime's errors share no class of their own
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"onnxruntime cannot run it on {shape}: {reason}") from error
+        raise InputError(f"onnxruntime cannot run it on {shape}: {_first_line(error)}") from error
     proof.compare({proof.LOGITS: expected}, {proof.LOGITS: found}, _TOLERANCE)
     return float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
 
