@@ -107,6 +107,15 @@ def test_limits__are_kept_before_a_picture_is_decoded(server, content, status, r
     assert (answer.status_code, reason in answer.json()["error"]) == (status, True)
 
 
+def test_limits__kinds_of_pictures_are_those_that_were_chosen(bundles):
+    assert "formats has gif" in run("serve", bundles, "--formats", "png,gif", code=2).stderr
+    with Running(bundles, "--formats", "png, webp", "--no-preload") as server:
+        kinds = ("PNG", "JPEG", "WEBP")
+        answers = [server.client.post("/predict/animals", files={"image": a_picture(kind=kind)}) for kind in kinds]
+    assert [answer.status_code for answer in answers] == [200, 415, 200]
+    assert "PNG, WEBP" in answers[1].json()["error"]
+
+
 def test_limits__hold_for_bodies_of_unknown_length(server):
     def parts():
         for _ in range(30):
