@@ -5,7 +5,9 @@
 
 ViT-S/16 at 224 × 224, a batch of 8, rank 16 on query and value and a head that learns. Each arm has a process of its
 own, one after the other; a time is the fastest of the rounds, after one that does not count and builds the step. Memory
-is the most that the process comes to need beyond what it has when the model is there.
+is the most that the process comes to need beyond what it has when the model is there: building the step is included,
+which on TensorFlow and JAX can need more than a step does. On a GPU it is what torch's allocator has given out, so it
+is told for torch alone.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import sys
 import time
 
 import numpy as np
-from measuring import Memory, Say, command_with_rows, machine
+import torch
+from measuring import GPU, Memory, Say, command_with_rows, machine
 
 from lumora import LoraConfig
 from lumora.integrations.keras import apply_lora, count_parameters
@@ -69,15 +72,24 @@ def memory_of(arm: str, rounds: str) -> str:
     return " ".join(str(number) for number in measured(arm, int(rounds)))
 
 
+def where(backend: str) -> str:
+    """The machine in a line. The threads that it would name are torch's; other backends take all cores."""
+    line = machine("keras", backend, "keras-hub").replace(", bf16;", ";")  # Keras computes in 32 bits here
+    cores = len(os.sched_getaffinity(0))
+    return line if backend == "torch" else line.replace(f"{torch.get_num_threads()} threads", f"{cores} cores")
+
+
 def report(say: Say, rows: list[str], rounds: int, with_memory: bool) -> None:
     backend = keras.backend.backend()
     say(f"# A training step of ViT-S/16 in Keras on {backend}\n")
-    say(f"{machine('keras', backend, 'keras-hub')}; batch {BATCH}, rank {RANK}; fastest of {rounds} rounds.\n")
-    say("| what learns | parameters | a step, s | of all weights | MiB |")
+    with_memory = with_memory and (backend == "torch" or not GPU)
+    say(f"{where(backend)}; batch {BATCH}, rank {RANK}; fastest of {rounds} rounds.\n")
+    say("| what learns | parameters | a step, s | of all weights | MiB, building the step included |")
     say("|---|---|---|---|---|")
     whole: float | None = None
     for arm in rows:
-        command = [sys.executable, __file__, "--memory-of", arm, str(rounds)]
+        threads = str(torch.get_num_threads())
+        command = [sys.executable, __file__, "--threads", threads, "--memory-of", arm, str(rounds)]
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
         seconds, mebibytes, count = (float(part) for part in done.stdout.split()[-3:])
         whole = whole or seconds
