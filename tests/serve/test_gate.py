@@ -1,6 +1,7 @@
 """Who is let in, how long requests may take, and who waits for whom; without a process."""
 
 import asyncio
+import logging
 import threading
 
 import pytest
@@ -327,6 +328,23 @@ def test_gate__gives_up_what_nobody_waits_for():
     body = [{"type": "http.request", "body": b"x", "more_body": more} for more in (True, False)]
     assert gone(computes, *body) == [499, "http.response.body"]
     assert given_up == [True]
+
+
+@pytest.mark.parametrize("kind", ["image/png", "application/json", "multipart/form-data; boundary=x"])
+def test_gate__tells_of_clients_that_go_within_their_request(bundles, caplog, kind):
+    gate = build(Pool([bundles], device="cpu"), Settings())
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(_):
+        """Nobody hears it."""
+
+    headers = [(b"host", b"localhost"), (b"content-type", kind.encode()), (b"content-length", b"9")]
+    scope = {"type": "http", "method": "POST", "path": "/predict/animals", "query_string": b"", "headers": headers}
+    with caplog.at_level(logging.INFO, "lumora.serve"):
+        asyncio.run(gate(scope, receive, send))
+    assert [record.fields["status"] for record in caplog.records if record.message == "request"] == [499]
 
 
 def test_gate__lets_an_answer_end_that_is_ready_when_the_client_goes():

@@ -14,7 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from lumora.serve.http.refusals import RefusedError, malformed
+from lumora.serve.http.refusals import RefusedError, gone, malformed
 
 _FIELD = "image"
 _NESTED = "The JSON is nested too deeply."
@@ -80,7 +80,7 @@ async def body_of(request: Request) -> bytes:
     try:
         return await request.body()
     except ClientDisconnect as error:
-        raise malformed("The connection ended within the body.") from error
+        raise gone() from error
 
 
 def decoded(text: Any, where: str) -> bytes:
@@ -103,7 +103,7 @@ async def _of_form(request: Request) -> bytes:
     except (KeyError, UnicodeError, ValueError, AssertionError) as error:  # of headers that no program writes
         raise malformed("The form cannot be read.") from error
     except ClientDisconnect as error:
-        raise malformed("The connection ended within the body.") from error
+        raise gone() from error
     try:
         found = form.get(_FIELD)
         if not isinstance(found, UploadFile):
