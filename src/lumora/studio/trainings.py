@@ -184,8 +184,9 @@ class Trainings:
             raise RunError(f"The training {folder.name} is not running on this machine; there is nothing to stop.")
         if self._asked.get(folder) != process:
             self._asked[folder] = process
-            with contextlib.suppress(OSError):  # whoever opens the page later is told of a failure then
-                self._write_note(folder, {**self._noted(folder), "stopped": True})
+            if noted := self._noted(folder):  # one that was begun elsewhere has a folder that says all
+                with contextlib.suppress(OSError):  # whoever opens the page later is told of a failure then
+                    self._write_note(folder, {**noted, "stopped": True})
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGTERM)
         return self.of(folder)
