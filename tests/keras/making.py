@@ -7,7 +7,10 @@ from lumora.integrations.keras.library import keras, keras_hub
 
 not_on_jax = pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX compiles it for minutes")
 once = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="starts a process; TensorFlow's suffices")
-twice = pytest.mark.skipif(keras.backend.backend() == "torch", reason="starts a process; TensorFlow's and JAX's suffice")
+twice = pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="starts a process; TensorFlow's and JAX's suffice"
+)
+eager = pytest.mark.skipif(keras.backend.backend() != "torch", reason="starts a process; torch compiles nothing before")
 
 
 def picture_model(classes=4):

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tests.keras.making import fill, not_on_jax, once, output, pixels, vit
+from tests.bundle.making import about_of, adapted, trained_whole
+from tests.keras.making import eager, fill, not_on_jax, once, output, pixels, twice, vit
 from tests.tiny_models import VIT
 
 from lumora import LoraConfig, PeftModel, get_peft_model
-from lumora.bundle import BaseReference, written_and_verified
+from lumora.bundle import BaseReference, read_about, written_and_verified
 from lumora.bundle import load as load_torch
 from lumora.data import Labels
 from lumora.errors import AdapterError, BundleError, LumoraError, LumoraWarning
@@ -23,11 +24,12 @@ from lumora.integrations.keras import (
     load_bundle,
     save_adapter,
     save_bundle,
+    set_strength,
     to_torch,
 )
 from lumora.integrations.keras.library import keras_hub
 from lumora.models import Preprocessing, load_base
-from lumora.tasks import Classification
+from lumora.tasks import Classification, Segmentation
 
 CLOSE = {"rtol": 0, "atol": 1e-4}
 
@@ -159,11 +161,56 @@ def test_adapter__computes_the_same_in_keras(name, options):
     assert count_parameters(made)[0] == model.get_nb_trainable_parameters()[0]
 
 
+@pytest.mark.parametrize("name", ["vit", pytest.param("segformer", marks=not_on_jax)])
+def test_layers_that_hold_others__are_saved_whole_in_torch_too(name):
+    make, side, targets, head = KERAS[name]
+    holding = {"vit": "backbone.vit_patching_and_embedding", "segformer": "linear_fuse"}[name]
+    model, given = make(), pixels(side=side)
+    apply_lora(model, LoraConfig(r=2, target_modules=targets, modules_to_save=[head, holding]))
+    fill(model, scale=0.2)
+    other = to_torch(model)
+    np.testing.assert_allclose(of_torch(other, given), output(model, given), **CLOSE)
+    again = from_torch(other, side=side, is_trainable=True)
+    np.testing.assert_allclose(output(again, given), output(model, given), **CLOSE)
+    assert count_parameters(again) == count_parameters(model)
+
+
+def test_strength__is_carried_both_ways():
+    model, given = vit(), pixels(side=32)
+    apply_lora(model, LoraConfig(r=2, target_modules=["query"], modules_to_save=["predictions"]))
+    fill(model)
+    as_trained = output(model, given)
+    set_strength(model, 0.5)
+    weaker, other = output(model, given), to_torch(model)
+    assert np.abs(weaker - as_trained).max() > 1e-2
+    np.testing.assert_allclose(of_torch(other, given), weaker, **CLOSE)
+    np.testing.assert_allclose(output(from_torch(other), given), weaker, **CLOSE)
+    other.set_strength("default", 1)
+    np.testing.assert_allclose(of_torch(other, given), as_trained, **CLOSE)
+
+
+@pytest.mark.parametrize("option", ["use_dora", "lora_bias"])
+def test_adapter_that_keras_models_cannot_have__is_refused_with_a_way_out(option):
+    model = get_peft_model(torch_vit(), LoraConfig(r=2, target_modules=["q_proj"], **{option: True}))
+    with pytest.raises(AdapterError, match=rf"{option}=True.*merge_and_unload"):
+        from_torch(model)
+    given = pixels(side=32)
+    expected = of_torch(model.eval(), given)
+    np.testing.assert_allclose(output(from_torch(model.merge_and_unload()), given), expected, **CLOSE)
+
+
+def test_merged_adapter__is_refused():
+    model = get_peft_model(torch_vit(), LoraConfig(r=2, target_modules=["q_proj"]))
+    model.merge_adapter()
+    with pytest.raises(AdapterError, match="unmerge_adapter"):
+        from_torch(model)
+
+
 TASK = Classification(Labels(("a", "b", "c", "d", "e")))
 SEEN = Preprocessing(resize=(32, 32))
 
 
-@once
+@twice
 def test_bundle_from_keras__predicts_the_same_in_torch(tmp_path):
     base = torch_vit()
     base.save_pretrained(tmp_path / "base")
@@ -178,7 +225,7 @@ def test_bundle_from_keras__predicts_the_same_in_torch(tmp_path):
     np.testing.assert_allclose(of_torch(loaded, pixels(side=32)), output(model, pixels(side=32)), **CLOSE)
 
 
-@once
+@twice
 def test_bundle_from_torch__predicts_the_same_in_keras(tmp_path):
     torch_vit().save_pretrained(tmp_path / "base")
     known = load_base(str(tmp_path / "base"), task="classification", labels=TASK.labels.names)
@@ -192,6 +239,64 @@ def test_bundle_from_torch__predicts_the_same_in_keras(tmp_path):
     convert_bundle(tmp_path / "bundle", tmp_path / "in_keras")
     made = load_bundle(tmp_path / "in_keras", base=from_torch(known.module))
     np.testing.assert_allclose(output(made, pixels(side=32)), of_torch(model.eval(), pixels(side=32)), **CLOSE)
+
+
+PLACES = Segmentation(TASK.labels)
+
+
+def save_keras_segformer(folder, base, **config):
+    """A Keras bundle on a torch SegFormer, and the model."""
+    model = apply_lora(from_torch(base, side=64), LoraConfig(r=2, **config))
+    fill(model, scale=0.2)
+    save_bundle(folder, model, describe(model, PLACES, Preprocessing(resize=(64, 64)), (64, 64)))
+    return model
+
+
+@eager
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"target_modules": ["q", "v"], "modules_to_save": ["output_segmentation_head"]},
+        # Adapters in the decode head, too, which torch saves whole:
+        {"target_modules": "all-linear", "modules_to_save": ["linear_fuse"]},
+    ],
+    ids=["output", "adapters in the head"],
+)
+def test_segformer_bundle_from_keras__predicts_the_same_in_torch_and_back(config, tmp_path):
+    base, given = torch_segformer(), pixels(side=64)
+    base.save_pretrained(tmp_path / "base")
+    model = save_keras_segformer(tmp_path / "in_keras", base, **config)
+    kept = {"base": from_torch(base, side=64)}
+    convert_bundle(tmp_path / "in_keras", tmp_path / "in_torch", to=str(tmp_path / "base"), **kept)
+    loaded = load_torch(tmp_path / "in_torch")
+    np.testing.assert_allclose(of_torch(loaded.model, given), output(model, given), **CLOSE)
+    assert loaded.model.peft_config["default"].modules_to_save == ["decode_head"]
+    convert_bundle(tmp_path / "in_torch", tmp_path / "again")
+    again = load_bundle(tmp_path / "again", **kept)
+    np.testing.assert_allclose(output(again, given), output(model, given), **CLOSE)
+
+
+def save_torch_vit(folder, method):
+    """A bundle of a torch ViT on a saved base, and the model."""
+    torch_vit().save_pretrained(folder / "base")
+    known = load_base(str(folder / "base"), task="classification", labels=TASK.labels.names)
+    model = adapted(known) if method == "lora" else trained_whole(known, only_head=method == "head")
+    written_and_verified(folder / "bundle", model, about_of(known, 32, method, labels=TASK.labels))
+    return model
+
+
+@once
+@pytest.mark.parametrize("method", ["lora", "head", "full"])
+def test_bundle_of_each_method__predicts_the_same_in_keras_and_back(method, tmp_path):
+    """With "lora", everything that can be adapted is."""
+    model, given = save_torch_vit(tmp_path, method), pixels(side=32)
+    convert_bundle(tmp_path / "bundle", tmp_path / "in_keras")
+    base = from_torch(torch_vit())
+    made = load_bundle(tmp_path / "in_keras", base=base)
+    np.testing.assert_allclose(output(made, given), of_torch(model, given), **CLOSE)
+    assert read_about(tmp_path / "in_keras").method == ("lora" if method == "lora" else "full")
+    convert_bundle(tmp_path / "in_keras", tmp_path / "back", to=str(tmp_path / "base"), base=base)
+    np.testing.assert_allclose(of_torch(load_torch(tmp_path / "back").model, given), of_torch(model, given), **CLOSE)
 
 
 @not_on_jax

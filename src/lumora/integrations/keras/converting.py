@@ -12,7 +12,7 @@ from lumora.errors import BundleError
 from lumora.integrations.keras.applying import is_adapted
 from lumora.integrations.keras.bases import keras_versions, reference_to
 from lumora.integrations.keras.bundles import save_bundle
-from lumora.integrations.keras.crossing import from_torch, to_torch
+from lumora.integrations.keras.crossing import from_torch, with_whole_heads
 from lumora.integrations.keras.in_torch import InTorch
 from lumora.models import load_base
 
@@ -44,7 +44,8 @@ def _write_in_torch(loaded: Loaded, model: InTorch, out: str | os.PathLike[str],
         raise BundleError("A torch bundle needs the name of its base: to='google/vit-base-patch16-224', or a folder.")
     known = load_base(to, task=loaded.about.task, labels=loaded.about.labels.names)
     about = replace(loaded.about, base=BaseReference.of(known), versions=installed_versions())
-    written_and_verified(out, to_torch(model.keras_model), about)
+    # The whole head goes into the bundle, whatever was trained of it: a base that is loaded again has a fresh one.
+    written_and_verified(out, with_whole_heads(model.keras_model, known.heads), about)
 
 
 def _write_in_keras(loaded: Loaded, out: str | os.PathLike[str], to: str | None) -> None:

@@ -6,7 +6,7 @@ is which; how the weights of a layer lie in either framework follows from its ki
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from lumora.errors import AdapterError, LumoraError
 from lumora.integrations.keras import segformer_layers, vit_layers
-from lumora.integrations.keras.applying import adapted, is_adapted
+from lumora.integrations.keras.adapter import adapter_in
+from lumora.integrations.keras.applying import adapted, adapters_of, is_adapted
 from lumora.integrations.keras.files import put_adapter, tensors_of
-from lumora.integrations.keras.layers import layers_of
+from lumora.integrations.keras.layers import layers_of, own_weights
 from lumora.integrations.keras.library import Layer, Model, keras
 from lumora.integrations.keras.logits import check_gives_logits
 from lumora.integrations.keras.values import tensor_of
@@ -65,13 +66,21 @@ def to_torch(model: Model) -> nn.Module:
     """The transformers model with a Keras model's weights, in eval mode; a `PeftModel` if it has adapters.
 
     Knows KerasHub's ViT for classification and SegFormer for segmentation. SegFormer's logits are those before KerasHub
-    enlarges them to the picture's size.
+    enlarges them to the picture's size. Adapters count as much as in Keras, see `set_strength`.
+    """
+    return with_whole_heads(model, ())
+
+
+def with_whole_heads(model: Model, heads: Collection[str]) -> nn.Module:
+    """The same, where adapters and these modules of the torch model make all that differs from its base.
+
+    Adapters in them are merged: what is trained whole can have none.
     """
     architecture = _of_keras(model)
     check_gives_logits(model)
     other = architecture.to_torch(model)
     pairs = architecture.pairs(model)
-    state = {name: tensor for _, name, tensor in _weights_for_torch(model, pairs)}
+    state = {name: tensor for _, name, tensor in _weights_for_torch(model, pairs, heads if is_adapted(model) else ())}
     lacking = [name for name in other.state_dict() if name not in state and not name.endswith("num_batches_tracked")]
     unknown = [name for name in state if name not in other.state_dict()]
     if lacking or unknown:
@@ -80,7 +89,7 @@ def to_torch(model: Model) -> nn.Module:
             f"{unknown[:3]}. Install a newer version: pip install -U transformers"
         )
     other.load_state_dict(state, strict=False)
-    return _adapted_in_torch(model, other.eval(), pairs) if is_adapted(model) else other.eval()
+    return _adapted_in_torch(model, other.eval(), pairs, heads) if is_adapted(model) else other.eval()
 
 
 def from_torch(model: nn.Module, *, side: int | None = None, is_trainable: bool = False) -> Model:
@@ -93,14 +102,15 @@ def from_torch(model: nn.Module, *, side: int | None = None, is_trainable: bool 
     """
     inside = model.get_base_model() if isinstance(model, PeftModel) else model
     architecture = _of_torch(inside)
-    if isinstance(model, PeftModel) and len(model.active_adapters) != 1:
-        raise AdapterError(f"One adapter is carried, but {len(model.active_adapters)} are active; choose one.")
+    if isinstance(model, PeftModel):
+        _refuse_adapter(model)
     made = architecture.to_keras(inside, side)
     pairs = architecture.pairs(made)
     _put_base(made, inside, pairs)
     if isinstance(model, PeftModel):
         config, tensors = _adapter_for_keras(made, model, pairs)
         put_adapter(made, config, tensors, is_trainable=is_trainable)
+        _carry_strengths(made, model, pairs)
     return made
 
 
@@ -190,10 +200,15 @@ def _paired(model: Model, pairs: Mapping[str, str]) -> Iterator[tuple[str, Layer
                 yield path, layer, _name_in_torch(layer, pairs[path], variable.name), variable
 
 
-def _weights_for_torch(model: Model, pairs: Mapping[str, str]) -> Iterator[tuple[str, str, Tensor]]:
-    """The path in Keras, the name in torch and the value of every weight."""
+def _weights_for_torch(
+    model: Model, pairs: Mapping[str, str], merged: Collection[str]
+) -> Iterator[tuple[str, str, Tensor]]:
+    """The path in Keras, the name in torch and the value of every weight, with adapters in modules to be merged."""
     for path, layer, name, variable in _paired(model, pairs):
-        value = _to_torch(layer, variable.name, tensor_of(variable).float().numpy())
+        tensor, adapter = tensor_of(variable).float(), adapter_in(layer)
+        if adapter is not None and variable.name == adapter.kind.weight and _is_in_any(name, merged):
+            tensor = tensor + tensor_of(adapter.update(layer)).float()
+        value = _to_torch(layer, variable.name, tensor.numpy())
         yield path, name, torch.from_numpy(np.ascontiguousarray(value))
 
 
@@ -211,23 +226,35 @@ def _put_base(model: Model, other: nn.Module, pairs: Mapping[str, str]) -> None:
 # --- adapters ---------------------------------------------------------------------------------------------------------
 
 
-def _adapted_in_torch(model: Model, other: nn.Module, pairs: Mapping[str, str]) -> PeftModel:
+def _adapted_in_torch(model: Model, other: nn.Module, pairs: Mapping[str, str], heads: Collection[str]) -> PeftModel:
     record = adapted(model)
-    config = _renamed(record.config, record.saved, _ranks(model), pairs)
-    wrapped = get_peft_model(other, config)
+    ranks = {path: rank for path, rank in _ranks(model).items() if not _is_in_any(pairs.get(path, ""), heads)}
+    whole = [*_unlike_inner([*heads, *_saved_in_torch(model, record.saved, pairs)])]
+    wrapped = get_peft_model(other, _renamed(record.config, whole, ranks, pairs))
     own = layers_of(model)
     state: dict[str, Tensor] = {}
     for key, tensor in tensors_of(model).items():
         path, name, factor = _split(key)
-        if factor:
+        if factor and path in ranks:
             state[f"{files.PREFIX}{pairs[path]}.{factor}"] = tensor
-        else:
+        elif not factor:
             value = _to_torch(own[path], name, tensor.float().numpy())
             state[files.PREFIX + _name_in_torch(own[path], pairs[path], name)] = torch.from_numpy(
                 np.ascontiguousarray(value)
             )
     _load(wrapped, state)
+    there = _lora_layers(wrapped)
+    for path in ranks:
+        there[pairs[path]].set_strength("default", adapter_in(own[path]).strength)
     return wrapped.eval()  # type: ignore[return-value]
+
+
+def _saved_in_torch(model: Model, saved: Collection[str], pairs: Mapping[str, str]) -> list[str]:
+    """The torch modules of all weights in the layers that are trained whole."""
+    whole = [p for p, layer in layers_of(model).items() if own_weights(layer) and _is_in_any(p, saved)]
+    if unknown := [path for path in whole if path not in pairs]:
+        raise AdapterError(f"These layers have no counterpart in torch: {', '.join(unknown)}.")
+    return [pairs[path] for path in whole]
 
 
 def _load(wrapped: PeftModel, state: dict[str, Tensor]) -> None:
@@ -249,53 +276,87 @@ def _at_its_place(key: str, places: Mapping[str, Tensor]) -> str:
     return deeper
 
 
+def _refuse_adapter(model: PeftModel) -> None:
+    """Raise where an adapter is not one that a Keras model can have."""
+    if len(model.active_adapters) != 1:
+        raise AdapterError(f"One adapter is carried, but {len(model.active_adapters)} are active; choose one.")
+    name = model.active_adapters[0]
+    config = model.peft_config[name]
+    found = [option for option in ("use_dora", "lora_bias") if getattr(config, option)]
+    if found:
+        raise AdapterError(
+            f"The adapter {name!r} has {' and '.join(f'{option}=True' for option in found)}, which adapters in Keras "
+            "models cannot have. Carry the model with the adapter merged: from_torch(model.merge_and_unload()), or "
+            "train one without."
+        )
+    if any(layer.merged for layer in _lora_layers(model).values()):
+        raise AdapterError(f"The adapter {name!r} is merged into the base; call model.unmerge_adapter() first.")
+
+
+def _lora_layers(model: PeftModel) -> dict[str, LoraLayer]:
+    found = model.get_base_model().named_modules()
+    return {path: module for path, module in found if isinstance(module, LoraLayer)}
+
+
 def _adapter_for_keras(made: Model, model: PeftModel, pairs: Mapping[str, str]) -> tuple[LoraConfig, dict[str, Tensor]]:
     """The active adapter's configuration and tensors, under the names of the Keras model."""
     name = model.active_adapters[0]
     config = model.peft_config[name]
     back = {there: here for here, there in pairs.items()}
-    layers = layers_of(made)
     ranks = {
         path: (module.adapters[name].r, float(module.adapters[name].alpha))
-        for path, module in model.get_base_model().named_modules()
-        if isinstance(module, LoraLayer) and name in module.adapters
+        for path, module in _lora_layers(model).items()
+        if name in module.adapters
     }
-    saved = [path for path in pairs.values() if _is_saved(path, config.modules_to_save)]
-    renamed = _renamed(config, saved, ranks, back)
+    saved = [here for here, there in pairs.items() if _is_saved(there, config.modules_to_save)]
+    renamed = _renamed(config, [*_unlike_inner(saved)], ranks, back)
+    places = {there: (path, layer, variable) for path, layer, there, variable in _paired(made, pairs)}
     tensors: dict[str, Tensor] = {}
     for key, tensor in files.adapter_state_dict(model, name).items():
         if key.endswith("num_batches_tracked"):
             continue
         path, weight, factor = _split(key.replace(".base_layer.", "."))
-        if path not in back:
-            raise AdapterError(f"{path!r} has no counterpart in {made.name}.")
-        layer, here = layers[back[path]], back[path]
         if factor:
-            tensors[f"{files.PREFIX}{here}.{factor}"] = tensor
+            tensors[f"{files.PREFIX}{back[path]}.{factor}"] = tensor
             continue
-        variable = next(v for v in layer.weights if _name_in_torch(layer, path, v.name) == f"{path}.{weight}")
+        if f"{path}.{weight}" not in places:
+            raise AdapterError(f"'{path}.{weight}' has no counterpart in {made.name}.")
+        here, layer, variable = places[f"{path}.{weight}"]
         value = _to_keras(layer, variable.name, tensor.detach().cpu().float().numpy(), tuple(variable.shape))
         tensors[f"{files.PREFIX}{here}.{variable.name}"] = torch.from_numpy(np.ascontiguousarray(value))
     return renamed, tensors
+
+
+def _carry_strengths(made: Model, model: PeftModel, pairs: Mapping[str, str]) -> None:
+    name, there = model.active_adapters[0], _lora_layers(model)
+    for path, (_, adapter) in adapters_of(made).items():
+        adapter.strength = there[pairs[path]].adapters[name].strength
 
 
 def _is_saved(path: str, entries: list[str] | None) -> bool:
     return any(is_inside(path, entry) or f".{entry}." in f".{path}." for entry in entries or ())
 
 
+def _is_in_any(path: str, places: Collection[str]) -> bool:
+    return any(is_inside(path, place) for place in places)
+
+
+def _unlike_inner(paths: Collection[str]) -> dict[str, None]:
+    """Each path once, without those inside another one."""
+    return {path: None for path in paths if not _is_in_any(path, [other for other in paths if other != path])}
+
+
 def _ranks(model: Model) -> dict[str, tuple[int, float]]:
     """The rank and alpha of each adapter of a Keras model."""
-    from lumora.integrations.keras.applying import adapters_of
-
     root = adapted(model).config.use_rslora
     return {p: (a.r, a.scaling * (a.r**0.5 if root else a.r)) for p, (_, a) in adapters_of(model).items()}
 
 
 def _renamed(
-    config: LoraConfig, saved: Any, ranks: Mapping[str, tuple[int, float]], names: Mapping[str, str]
+    config: LoraConfig, saved: list[str], ranks: Mapping[str, tuple[int, float]], names: Mapping[str, str]
 ) -> LoraConfig:
-    """The configuration for exactly the same layers under other names."""
-    unknown = [path for path in (*ranks, *saved) if path not in names or path.endswith("position_embedding")]
+    """The configuration for exactly the same layers under other names; those trained whole have them already."""
+    unknown = [path for path in ranks if path not in names or path.endswith("position_embedding")]
     if unknown:
         raise AdapterError(f"These layers have no counterpart in the other framework: {', '.join(unknown)}.")
     found = {names[path]: rank for path, rank in ranks.items()}
@@ -305,7 +366,7 @@ def _renamed(
         exclude_modules=None,
         layers_to_transform=None,
         layers_pattern=None,
-        modules_to_save=[names[path] for path in saved] or None,
+        modules_to_save=saved or None,
         rank_pattern={path: r for path, (r, _) in found.items() if r != config.r},
         alpha_pattern={path: alpha for path, (_, alpha) in found.items() if alpha != config.lora_alpha},
         task_type=None,
