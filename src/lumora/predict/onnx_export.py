@@ -262,7 +262,7 @@ class _Attention(TorchDispatchMode):
 
 
 def _refusal(model: nn.Module, about: About, shape: Shape) -> str | None:
-    """Why torch does not take such pictures, where it does not. Some models take even sides alone; so do their files."""
+    """Why torch does not take such pictures, where it does not: some take even sides alone, and so do their files."""
     if shape[1:] == about.size:
         return None
     try:
