@@ -119,8 +119,8 @@ def test_examined__the_matrix_and_each_class_on_the_page_are_what_counting_says(
             assert row["IoU"] == percent(right / (meant + said - right))
             assert row["Accuracy"] == (percent(right / meant) if meant else "–")
         else:
-            assert row["Recall"] == (percent(right / meant) if meant else "–")
-            assert row["Precision"] == (percent(right / said) if said else "–")
+            assert row["Recall"] == percent(right / max(meant, 1))
+            assert row["Precision"] == percent(right / max(said, 1))  # as scikit-learn has it where nothing was said
             assert row["Pictures"] == str(meant)
 
 
