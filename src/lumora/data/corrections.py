@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from lumora.data.content import InFile
 from lumora.data.durable import make_folder, write_file
-from lumora.data.labels import Labels, listed, same_text
+from lumora.data.labels import Labels, counted, listed, same_text
 from lumora.data.locks import locked
 from lumora.data.masks import Coding
 from lumora.data.reading import read_header, read_mask
@@ -183,7 +183,7 @@ def _told(corrected: Corrected, task: TaskName, unknown: Sequence[str]) -> str:
     what = "labels are" if task != "segmentation" else "mask is" if count == 1 else "masks are"
     noun, verb = what.split()
     told = (
-        f"The {noun} of {_many(count, 'sample')} {verb} taken from {corrected.file}, and not from the data; without "
+        f"The {noun} of {counted(count, 'sample')} {verb} taken from {corrected.file}, and not from the data; without "
         "that file the data's own count."
         if count
         else f"Nothing in the data is corrected by {corrected.file}."
@@ -192,13 +192,9 @@ def _told(corrected: Corrected, task: TaskName, unknown: Sequence[str]) -> str:
         return told
     names = ", ".join(map(repr, unknown[:_NAMED])) + (", …" if len(unknown) > _NAMED else "")
     return (
-        f"{told} It has {_many(len(unknown), 'correction')} of what is not in the data: {names}; mend such lines, or "
+        f"{told} It has {counted(len(unknown), 'correction')} of what is not in the data: {names}; mend such lines, or "
         "take them out."
     )
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _change(correction: Correction, task: TaskName, labels: Labels, folder: Path) -> dict[str, Any]:

@@ -113,6 +113,15 @@ def same_text(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "picture"), counted(2500, "mask")
+    ('1 picture', '2,500 masks')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def listed(names: Iterable[object], most: int = 8) -> str:
     """Names for a message, cut after the first few.
 

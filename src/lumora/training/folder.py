@@ -30,6 +30,9 @@ class RunFolder:
     until `close`, the end of a `with` block or the end of the process, however that comes.
     """
 
+    option = " with --out"
+    """How its errors say that another folder can be named."""
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.recipe = self.path / "recipe.yaml"
@@ -137,7 +140,7 @@ class RunFolder:
             if not isinstance(error, OSError):
                 raise
             raise RunError(
-                f"{self.path} cannot be used for a run: {error.strerror}. Name another folder with --out."
+                f"{self.path} cannot be used for a run: {error.strerror}. Name another folder{self.option}."
             ) from error
 
     def _take(self) -> None:
@@ -145,8 +148,8 @@ class RunFolder:
         self._lock = hold(self.path / _LOCK)
         if self._lock is None:
             raise RunError(
-                f"Another run is at work in {self.path}{self._holder()}. Wait until it is done, or name another folder "
-                "with --out."
+                f"Another run is at work in {self.path}{self._holder()}. Wait until it is done, or name another "
+                f"folder{self.option}."
             )
         with contextlib.suppress(OSError):  # a full disk: nobody will be told who has it
             self._lock.truncate(0)
@@ -163,7 +166,7 @@ class RunFolder:
         if self.recipe.exists():
             raise RunError(
                 f"There is a run in {self.path} already. Go on with it by `lumora resume {self.path}`, or name another "
-                "folder with --out."
+                f"folder{self.option}."
             )
         try:
             found = sorted(path.name for path in self.path.iterdir() if path.name != _LOCK)
@@ -171,7 +174,7 @@ class RunFolder:
             return
         if found := [name for name in found if not name.startswith(f".{self.recipe.name}.")]:  # of one that was killed
             raise RunError(
-                f"{self.path} is not empty ({', '.join(found[:3])}). Name a folder that is not there yet with --out."
+                f"{self.path} is not empty ({', '.join(found[:3])}). Name a folder that is not there yet{self.option}."
             )
 
     def _refuse_unless_begun(self) -> None:

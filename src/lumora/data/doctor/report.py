@@ -13,15 +13,6 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
-def counted(count: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> counted(1, "picture"), counted(2500, "mask")
-    ('1 picture', '2,500 masks')
-    """
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
 @dataclass(frozen=True)
 class Finding:
     """One defect, with the files that have it."""

@@ -6,8 +6,6 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import torch
 
 from lumora.bundle import load, names, read_about
 from lumora.data import Source
-from lumora.errors import LumoraWarning, RunError
+from lumora.errors import LumoraWarning
 from lumora.integrations.keras.applying import count_parameters
 from lumora.integrations.keras.callbacks import HELD_BACK
 from lumora.integrations.keras.library import keras, ops
@@ -46,8 +44,7 @@ class RunCallback(keras.callbacks.Callback):
     def __init__(self, folder: str | os.PathLike[str], source: Source | None = None) -> None:
         super().__init__()
         self._folder, self._source = _Folder(folder), source
-        with _as_said_in_python():
-            self._folder.check_new()
+        self._folder.check_new()
         self._progress = ProgressFile(self._folder.progress)
         self._began = self._spent = 0.0
         self._is_begun = self._is_new_fit = False
@@ -62,11 +59,10 @@ class RunCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Make the folder, or go on with it, and keep it for this process."""
-        with _as_said_in_python():
-            if self._is_begun:
-                self._folder.take_again()
-            else:
-                self._folder = _Folder.create(self._folder.path)
+        if self._is_begun:
+            self._folder.take_again()
+        else:
+            self._folder = _Folder.create(self._folder.path)
         self._is_begun = self._is_new_fit = True
         self._began = time.monotonic() - self._spent
         self._progress.clear()
@@ -153,22 +149,15 @@ class RunCallback(keras.callbacks.Callback):
 
 
 class _Folder(RunFolder):
-    """One that the same process comes back to."""
+    """One that the same process comes back to, named in Python."""
+
+    option = ""
 
     def take_again(self) -> None:
         """Keep it once more."""
         self.close()  # a `fit` that was interrupted has it still
         with self._usable():
             self._take()
-
-
-@contextmanager
-def _as_said_in_python() -> Generator[None]:
-    """Errors of a run's folder without the options of the command line."""
-    try:
-        yield
-    except RunError as error:
-        raise RunError(str(error).replace(" with --out", "")) from error
 
 
 def _called_as_in_other_runs(logs: dict[str, float]) -> dict[str, float]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding, counted
-from lumora.data.labels import IGNORE
+from lumora.data.doctor.report import Finding
+from lumora.data.labels import IGNORE, counted
 
 _MUCH = 0.2
 """The part of a mask from which a value may be its background."""

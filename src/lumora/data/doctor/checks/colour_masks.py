@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding, counted
-from lumora.data.labels import Colour, listed
+from lumora.data.doctor.report import Finding
+from lumora.data.labels import Colour, counted, listed
 
 
 def colour_masks(examined: Examined) -> Iterator[Finding]:

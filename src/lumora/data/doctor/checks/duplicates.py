@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding, Severity, counted
+from lumora.data.doctor.report import Finding, Severity
+from lumora.data.labels import counted
 
 _ACROSS = "Keep each in one split (--fix takes it out of the smaller), or what was learnt by heart is measured."
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from lumora.data.doctor.checks.smoothed import is_smoothed
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding, counted
-from lumora.data.labels import listed
+from lumora.data.doctor.report import Finding
+from lumora.data.labels import counted, listed
 
 
 def ids(examined: Examined) -> Iterator[Finding]:

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding, Severity, counted
+from lumora.data.doctor.report import Finding, Severity
+from lumora.data.labels import counted
 
 _KINDS = {
     "1": "grey",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined
-from lumora.data.doctor.report import Finding, counted
+from lumora.data.doctor.report import Finding
+from lumora.data.labels import counted
 
 
 def sizes(examined: Examined) -> Iterator[Finding]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined, Meaning
 from lumora.data.doctor.facts import MaskFacts
-from lumora.data.doctor.report import Finding, counted
+from lumora.data.doctor.report import Finding
+from lumora.data.labels import counted
 from lumora.data.masks import Coding
 
 _SMOOTH = 2

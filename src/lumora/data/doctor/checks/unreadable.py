@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from lumora.data.doctor.examined import Examined
 from lumora.data.doctor.facts import Problem
-from lumora.data.doctor.report import Finding, counted
+from lumora.data.doctor.report import Finding
+from lumora.data.labels import counted
 
 _WORDS = {
     "empty-file": ("with 0 bytes", "Copy or download again; --fix leaves such files out."),
