@@ -28,73 +28,90 @@ def arrange(workshop: Workshop, chosen: gr.State, at_first: str | None) -> Start
         opening = gr.Button("Open", variant="primary", scale=1, min_width=120, elem_id="data-open")
     told = gr.HTML(elem_id="data-notice", elem_classes="lm-told")
     summary = gr.HTML(render("empty", text="No data are open yet."), elem_id="data-summary")
-    with gr.Column(visible=False) as browser:
-        with gr.Row(elem_classes="lm-form"):
-            split = gr.Dropdown([], label="Split", elem_id="data-split", min_width=140)
-            label = gr.Dropdown([ALL], value=ALL, label="Class", elem_id="data-class", min_width=180)
-            opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Opacity of masks", elem_id="data-opacity", min_width=180)
-        samples = gr.HTML(elem_id="data-samples")
-        number = gr.State(0)
-        with gr.Row(elem_classes="lm-buttons"):
-            before = gr.Button("Previous page", size="sm", elem_id="data-before")
-            after = gr.Button("Next page", size="sm", elem_id="data-after")
+    with gr.Column(visible=False) as there:
+        samples = _Samples(workshop)
         gr.Markdown("Let the doctor read every file: damaged pictures, wrong masks, duplicates, rare classes.")
         examine = gr.Button("Examine the data", elem_id="data-examine")
         findings = gr.HTML(elem_id="data-findings", elem_classes="lm-maybe")
-
+    samples.connect(chosen, told)
     pace = gr.Progress()
 
-    def opened(where: str, *, again: bool = False) -> Opened:
-        return workshop.opened.get(where, lambda: open_data(where), again=again)
-
-    @telling(9)
-    def show(where: str | None, seen: float) -> Any:
-        found = opened(place_of(where or "", workshop.runs), again=True)  # pictures may have been added since
-        first = next(iter(found.source.splits))
-        page = page_of(found, first, ALL, 0, seen)
-        return (
-            found.path,
-            render("data_summary", opened=found, summary=found.summary),
-            gr.Column(visible=True),
-            gr.Dropdown(list(found.source.splits), value=first),
-            gr.Dropdown([ALL, *found.source.labels.names], value=ALL, visible=not found.masked),
-            gr.Slider(visible=found.masked),
-            render("samples", page=page),
-            page.number,
-            "",
-        )
-
-    @telling(2)
-    def turn(where: str | None, of: str, shown: str, at: int, seen: float, by: int) -> Any:
-        if not where:
-            return "", 0
-        page = page_of(opened(where), of, shown or ALL, at + by, seen)
-        return render("samples", page=page), page.number
-
-    def turned(by: int, again: bool = False) -> Any:
-        def work(where: str | None, of: str, shown: str, at: int, seen: float) -> Any:
-            return turn(where, of, shown, 0 if again else at, seen, by)
-
-        return work
+    @telling(4 + len(samples.outputs))
+    def show(typed: str | None, opacity: float) -> list[Any]:
+        place = place_of(typed or "", workshop.runs)
+        opened = workshop.opened.get(place, lambda: open_data(place), again=True)  # pictures may have been added since
+        summed = render("data_summary", opened=opened, summary=opened.summary)
+        return [opened.path, summed, gr.Column(visible=True), "", *samples.first(opened, opacity)]
 
     @telling(1)
-    def examined(where: str | None, progress: Any = pace) -> Any:
-        return render("findings", visit=visit(where or "", counted(progress, "files are read")))
+    def examined(place: str | None, progress: Any = pace) -> str:
+        return render("findings", visit=visit(place or "", counted(progress, "files are read")))
 
-    shown = [chosen, split, label, number, opacity]
-    results = [told, samples, number]
-    asked, outputs = [path, opacity], [told, chosen, summary, browser, split, label, opacity, samples, number, findings]
+    given, outputs = [path, samples.opacity], [told, chosen, summary, there, findings, *samples.outputs]
     for event in (opening.click, path.select):
-        event(show, asked, outputs)
-    for event in (split.input, label.input):
-        event(turned(0, again=True), shown, results)
-    opacity.input(turned(0), shown, results, trigger_mode="always_last", show_progress="hidden")
-    before.click(turned(-1), shown, results)
-    after.click(turned(1), shown, results)
+        event(show, given, outputs)
     examine.click(lambda: notice("Every file is being read …"), None, told).then(
         examined, chosen, [told, findings], show_progress_on=told
     )
-    return lambda page: page.load(show, asked, outputs) if at_first else None
+    return lambda page: page.load(show, given, outputs) if at_first else None
+
+
+class _Samples:
+    """The samples of open data, a page of them at a time.
+
+    Args:
+        workshop: keeps the data that were opened.
+    """
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        with gr.Row(elem_classes="lm-form"):
+            self._split = gr.Dropdown([], label="Split", elem_id="data-split", min_width=140)
+            self._label = gr.Dropdown([ALL], value=ALL, label="Class", elem_id="data-class", min_width=180)
+            self.opacity = gr.Slider(
+                0, 1, 0.5, step=0.05, label="Opacity of masks", elem_id="data-opacity", min_width=180
+            )
+        self._page = gr.HTML(elem_id="data-samples")
+        self._number = gr.State(0)
+        with gr.Row(elem_classes="lm-buttons"):
+            self._before = gr.Button("Previous page", size="sm", elem_id="data-before")
+            self._after = gr.Button("Next page", size="sm", elem_id="data-after")
+        self.outputs = [self._split, self._label, self.opacity, self._page, self._number]
+
+    def connect(self, chosen: gr.State, told: gr.HTML) -> None:
+        """Let its parts answer, for the data whose path is in `chosen`."""
+        given = [chosen, self._split, self._label, self.opacity, self._number]
+        turned = [told, self._page, self._number]
+        for event in (self._split.input, self._label.input):
+            event(self._turning(by=None), given, turned)
+        self.opacity.input(self._turning(by=0), given, turned, trigger_mode="always_last", show_progress="hidden")
+        self._before.click(self._turning(by=-1), given, turned)
+        self._after.click(self._turning(by=1), given, turned)
+
+    def first(self, opened: Opened, opacity: float) -> list[Any]:
+        """What is put into `outputs` when data were opened."""
+        splits = list(opened.source.splits)
+        page = page_of(opened, splits[0], ALL, 0, opacity)
+        return [
+            gr.Dropdown(splits, value=splits[0]),
+            gr.Dropdown([ALL, *opened.source.labels.names], value=ALL, visible=not opened.masked),
+            gr.Slider(visible=opened.masked),
+            render("samples", page=page),
+            page.number,
+        ]
+
+    def _turning(self, by: int | None) -> Any:
+        """What turns so many pages; with None, to the first one."""
+
+        @telling(2)
+        def turned(place: str | None, split: str, label: str, opacity: float, number: int) -> tuple[str, int]:
+            if not place:
+                return "", 0
+            opened = self._workshop.opened.get(place, lambda: open_data(place))
+            page = page_of(opened, split, label or ALL, 0 if by is None else number + by, opacity)
+            return render("samples", page=page), page.number
+
+        return turned
 
 
 def _known(workshop: Workshop, at_first: str | None) -> list[str]:
