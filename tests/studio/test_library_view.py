@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
-from lumora.errors import BundleError, LumoraError, OutputError
+from lumora.errors import BundleError, OutputError
 from lumora.studio.library_view import export_bundle, merge_bundle, open_bundle, push_bundle, shelf
 
 
@@ -50,11 +50,12 @@ def test_export_bundle__what_it_writes_runs_without_torch(bundles, tmp_path):
     ("work", "kind", "said"),
     [
         (lambda: open_bundle(""), BundleError, "Choose a bundle"),
-        (lambda: merge_bundle("", "x"), BundleError, "Choose a bundle"),
+        (lambda: merge_bundle(" ", "x"), BundleError, "Choose a bundle"),
         (lambda: merge_bundle("x", " "), OutputError, "Name the new folder"),
         (lambda: push_bundle("x", " ", private=True, sure=True), BundleError, "user/name"),
         (lambda: push_bundle("x", "a/b", private=True, sure=False), BundleError, "leave this machine"),
-        (lambda: open_bundle("/nowhere"), LumoraError, ""),
+        (lambda: push_bundle(" /nowhere ", "a/b", private=True, sure=True), BundleError, "no folder /nowhere;"),
+        (lambda: open_bundle("/nowhere"), BundleError, "There is no folder /nowhere"),
         (lambda: open_bundle("someone/flowers"), BundleError, "There is no folder"),  # and does not ask the Hub
         (lambda: merge_bundle("someone/flowers", "nowhere/plain"), BundleError, "There is no folder"),
     ],

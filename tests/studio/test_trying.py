@@ -1,14 +1,18 @@
 import io
 import json
+import os
+import shutil
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.bundle.making import about_of, base_of
 from tests.predict.making import arrays
 
 import lumora
+from lumora.bundle import write
 from lumora.data import Labels
 from lumora.errors import InputError
 from lumora.lora import PeftModel
@@ -50,6 +54,25 @@ def test_try_picture__strength_is_put_back(workshop, bundles, picture):
     after = try_picture(workshop, picture, [str(bundles["vit"])], 1.0, with_base=False).answers[0]
     assert not torch.equal(half.prediction.probabilities, before.prediction.probabilities)
     assert torch.equal(after.prediction.probabilities, before.prediction.probabilities)
+
+
+def test_try_picture__a_bundle_that_was_written_anew_answers(workshop, bundles, picture, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(bundles["vit"], tmp_path / "own")
+    try_picture(workshop, picture, ["~/own"], 1.0, with_base=False)
+    shutil.rmtree(tmp_path / "own")
+    shutil.copytree(bundles["segformer"], tmp_path / "own")
+    os.utime(tmp_path / "own/lumora.json")
+    [answer] = try_picture(workshop, picture, ["~/own"], 1.0, with_base=False).answers
+    assert isinstance(answer.prediction, MaskPrediction)
+
+
+@pytest.mark.parametrize(("method", "said"), [("head", "the head alone learnt"), ("full", "all weights learnt")])
+def test_try_picture__without_adapters_says_what_learnt(workshop, picture, tmp_path, method, said):
+    base, side = base_of("vit", tmp_path / "base")
+    write(tmp_path / "bundle", base.module.eval(), about_of(base, side, method))
+    [answer] = try_picture(workshop, picture, [str(tmp_path / "bundle")], 0.5, with_base=True).answers
+    assert answer.detail == f"no adapters: {said}"
 
 
 @pytest.mark.parametrize(("file", "chosen", "said"), [(None, ["x"], "Choose a picture"), ("x.png", [], "bundle")])

@@ -7,6 +7,8 @@ from tests.training.tiny import settings, weights_of
 import lumora
 from lumora.data.corrections import correct_labels
 from lumora.errors import BundleError, LumoraError, RecipeError
+from lumora.training import plan
+from lumora.training.choosing import explained
 from lumora.training.events import Listener
 
 BASE = "python:tests.training.tiny:sees"
@@ -50,12 +52,29 @@ def test_start_from__a_training_begins_where_the_bundle_ended(tmp_path, pictures
         ({"lora__r": 3}, LumoraError, "r 2 instead of 3"),
         ({"train__method": "head"}, RecipeError, "what is trained: lora in the bundle, head here"),
         ({"data__labels": ["green", "red", "blue"]}, RecipeError, "labels: "),
+        (
+            {"base__name": "python:tests.training.tiny:sees_otherwise"},
+            RecipeError,
+            "base: python:.*:sees in the bundle",
+        ),
     ],
 )
 def test_start_from__refuses_a_bundle_of_another_kind(tmp_path, pictures, before, asked, kind, said):
     asked = settings(train__start_from=str(before.bundle), **asked)
     with pytest.raises(kind, match=said):
         lumora.finetune(pictures / "classes", BASE, out=tmp_path / "run", settings=asked)
+
+
+def test_start_from__base_method_and_adapters_are_the_bundles_where_nothing_is_said(tmp_path, pictures, before):
+    asked = {"train.start_from": str(before.bundle), "train.epochs": 1, "pictures.size": 16}
+    planned = plan(pictures / "classes", settings=asked, probe=False)
+    told = {key: (value, why) for key, value, _, why in explained(planned.chosen)}
+    for key, value in {"base.name": BASE, "train.method": "lora", "lora.r": 2}.items():
+        assert told[key] == (value, f"as in {before.bundle}")
+    run = lumora.finetune(pictures / "classes", out=tmp_path / "run", settings=asked)
+    assert weights_of(run.folder).keys() == weights_of(before.folder).keys()
+    other = plan(pictures / "classes", BASE, settings={**asked, "lora.r": 3}, probe=False)
+    assert other.chosen.recipe.lora.r == 3
 
 
 def test_start_from__refuses_what_is_no_bundle(tmp_path, pictures):

@@ -20,6 +20,12 @@ def sees() -> Sees:
     return Sees(masked=False)
 
 
+def sees_otherwise() -> Sees:
+    """The same with other weights."""
+    torch.manual_seed(2)
+    return Sees(masked=False)
+
+
 def sees_places() -> Sees:
     """The same for places."""
     torch.manual_seed(1)

@@ -18,17 +18,16 @@ from torch import Tensor, nn
 
 from lumora.data import open_source
 from lumora.data.entries import Entry
-from lumora.training.choosing import resolve
 from lumora.training.class_weights import class_counts
 from lumora.training.course import Course
 from lumora.training.events import Listener
-from lumora.training.recipe import Recipe, parse_asked
+from lumora.training.recipe import parse_asked
 from lumora.training.setup import prepare
 from lumora.training.several import device_here, taking_part
 from lumora.training.sifting import without_unreadable
 from lumora.training.stepping import Stepper
 from lumora.training.stopping import StopRequest
-from lumora.training.surveying import survey
+from lumora.training.surveying import chosen_for
 
 WORLD = 2
 
@@ -193,7 +192,7 @@ def work_that_is_shared(rank: int, folder: str, processes: Any) -> None:
     told: list[str] = []
     whole = without_unreadable(broken, told.append, processes)
     given = {"base.name": "python:tests.training.tiny:sees", "pictures.size": 16, "train.batch_size": 2}
-    recipe = resolve(parse_asked(given), survey(source, Recipe().base, given["base.name"], device_here())).recipe
+    recipe = chosen_for(parse_asked(given), source, device_here())[0].recipe
     cache = prepare(recipe, source, device_here(), processes=processes).work.loader.pictures.cache
     assert cache is not None
     key = f"{rank:032x}"

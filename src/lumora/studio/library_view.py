@@ -60,8 +60,6 @@ def name_of(folder: Path) -> str:
 
 def open_bundle(folder: str) -> Opened:
     """Look at a bundle: its card, and whether it is whole. Reads every file of it once."""
-    if not folder or not folder.strip():
-        raise BundleError("Choose a bundle first.")
     home = _home(folder)
     found = survey(home)
     try:
@@ -73,8 +71,6 @@ def open_bundle(folder: str) -> Opened:
 
 def merge_bundle(folder: str, out: str) -> Merged:
     """Write a bundle's model as a plain checkpoint into a new folder."""
-    if not folder:
-        raise BundleError("Choose a bundle first.")
     if not out.strip():
         raise OutputError("Name the new folder for the plain checkpoint.")
     target = Path(out.strip()).expanduser()
@@ -86,8 +82,6 @@ def merge_bundle(folder: str, out: str) -> Merged:
 def export_bundle(folder: str, out: str) -> Exported:
     """Write a bundle's model as a new ONNX file, which runs without torch."""
     check_installed()
-    if not folder:
-        raise BundleError("Choose a bundle first.")
     if not out.strip():
         raise OutputError("Name the new ONNX file.")
     target = Path(out.strip()).expanduser()
@@ -98,17 +92,17 @@ def export_bundle(folder: str, out: str) -> Exported:
 
 def push_bundle(folder: str, repository: str, *, private: bool, sure: bool) -> str:
     """Send a bundle to the Hub; return the address of what was sent."""
-    if not folder:
-        raise BundleError("Choose a bundle first.")
     if not repository.strip():
         raise BundleError("Name the repository as user/name.")
     if not sure:
         raise BundleError("Tick that it may leave this machine first: it is sent to the Hub.")
-    return push(folder, repository.strip(), private=private)
+    return push(_home(folder), repository.strip(), private=private)
 
 
 def _home(folder: str) -> Path:
     """The folder of a bundle that is here: what is no folder would be asked for on the Hub."""
+    if not folder.strip():
+        raise BundleError("Choose a bundle first.")
     home = Path(folder.strip()).expanduser()
     if not home.is_dir():
         raise BundleError(f"There is no folder {home}; choose one of the bundles, or name the folder of another.")

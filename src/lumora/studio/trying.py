@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lumora.bundle.names import ABOUT
 from lumora.data.labels import Colour, Labels
 from lumora.data.reading import read_picture
 from lumora.errors import InputError
@@ -121,7 +122,8 @@ def _answers(workshop: Workshop, bundle: str, pixels: Tensor, strength: float, w
     predictor: Predictor = workshop.predictors.get(_state_of(bundle), lambda: load(bundle))
     model, name = predictor.model, name_of(Path(bundle))
     if not isinstance(model, PeftModel):
-        yield _answer(predictor, pixels, name, f"all weights were trained ({predictor.about.method})")
+        trained = "the head alone" if predictor.about.method == "head" else "all weights"
+        yield _answer(predictor, pixels, name, f"no adapters: {trained} learnt")
         return
     try:
         if with_base:
@@ -142,7 +144,7 @@ def _answer(predictor: Predictor, pixels: Tensor, name: str, detail: str) -> Ans
 def _state_of(bundle: str) -> tuple[str, int]:
     """A key that is another one once the bundle is written anew."""
     try:
-        return bundle, (Path(bundle) / "lumora.json").stat().st_mtime_ns
+        return bundle, (Path(bundle).expanduser() / ABOUT).stat().st_mtime_ns
     except OSError:
         return bundle, 0
 

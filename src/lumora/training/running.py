@@ -26,7 +26,7 @@ from lumora.training.agreeing import (
     same_recipe,
 )
 from lumora.training.checkpoints import Checkpoint
-from lumora.training.choosing import Chosen, resolve
+from lumora.training.choosing import Chosen
 from lumora.training.events import Audience, Begun, EpochDone, Listener, Opened
 from lumora.training.finishing import finish
 from lumora.training.first_look import look_at
@@ -40,13 +40,12 @@ from lumora.training.processes import Processes
 from lumora.training.progress_file import ProgressFile
 from lumora.training.ready import Ready, check_given, check_identity, identity, name_of, ready
 from lumora.training.recipe import Recipe, asked_of, parse_asked, read_recipe, write_recipe
-from lumora.training.rules.model import EMBEDDED
 from lumora.training.setup import Prepared, prepare, source_for
 from lumora.training.several import device_here, taking_part
 from lumora.training.sifting import without_unreadable
 from lumora.training.starting import start_from_bundle
 from lumora.training.stopping import AskedToStop, StopRequest, heeding_signals
-from lumora.training.surveying import survey
+from lumora.training.surveying import chosen_for
 from lumora.training.tracking import Tracking, refuse_missing
 from lumora.training.whereabouts import note_place, place_of_data
 
@@ -143,7 +142,7 @@ def resume(
 def choose(asked: Recipe, source: Source, given: Ready | None = None) -> Chosen:
     """Fill the gaps of a recipe for these data, this base and this machine."""
     check_given(asked.base.name, given)
-    return resolve(asked, survey(source, asked.base, asked.base.name or EMBEDDED, device_here(), given))
+    return chosen_for(asked, source, device_here(), given)[0]
 
 
 def _asked(

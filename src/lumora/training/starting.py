@@ -57,9 +57,11 @@ def _learnt(prepared: Prepared, model: nn.Module) -> Mapping[str, Tensor]:
 
 def _check(prepared: Prepared, about: About, bundle: str) -> None:
     """Refuse a bundle of another kind, with all that is another."""
-    recipe, source = prepared.recipe, prepared.source
+    recipe, source, base = prepared.recipe, prepared.source, prepared.base
+    same_base = about.base.fingerprint == base.fingerprint
     pairs = {
         "task": (about.task, source.task),
+        "base": (about.base.name, about.base.name if same_base else base.name),
         "labels": (listed(about.labels.names), listed(source.labels.names)),
         "what is trained": (about.method, recipe.train.method),
     }
@@ -70,7 +72,7 @@ def _check(prepared: Prepared, about: About, bundle: str) -> None:
         raise RecipeError(
             f"This training cannot begin from {bundle} (train.start_from):\n"
             + "\n".join(f"- {problem}" for problem in problems)
-            + "\nTake the recipe of the bundle's own run, or leave train.start_from out."
+            + "\nLeave these keys to be chosen, take the recipe of the bundle's own run, or leave train.start_from out."
         )
 
 

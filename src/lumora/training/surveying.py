@@ -14,17 +14,31 @@ from lumora.data import Sample, Source, StoredSample, read_header
 from lumora.data.places import cache_home
 from lumora.errors import DataError, LumoraError
 from lumora.models import Base, load_base
+from lumora.models.assembly import HeadChoice
+from lumora.training.choosing import Chosen, resolve
 from lumora.training.facts import BaseFacts, Facts, Machine
+from lumora.training.inheriting import inherited
 from lumora.training.ready import Ready
-from lumora.training.schema import sections
+from lumora.training.recipe import Recipe
+from lumora.training.rules.model import EMBEDDED
 from lumora.training.several import processes_on_this_machine
 
 _LOOKED_AT = 64
 """Pictures whose size is read."""
 
 
-def survey(source: Source, base: sections.Base, name: str, device: torch.device, given: Ready | None = None) -> Facts:
-    """What has to be known before a recipe's gaps can be filled. Reads some pictures' headers; fetches no weights."""
+def chosen_for(asked: Recipe, source: Source, device: torch.device, given: Ready | None = None) -> tuple[Chosen, Facts]:
+    """A recipe without gaps for these data, this base and this machine, and what was found out to fill them.
+
+    Reads some pictures' headers; fetches no weights.
+    """
+    before = inherited(asked, source)
+    name = asked.base.name or before.base.name or EMBEDDED
+    facts = _survey(source, name, asked.base.head or before.base.head or "auto", device, given)
+    return resolve(asked, facts, before), facts
+
+
+def _survey(source: Source, name: str, head: HeadChoice, device: torch.device, given: Ready | None) -> Facts:
     train = source.splits.get("train", ())
     if not len(train):
         raise DataError(
@@ -38,7 +52,7 @@ def survey(source: Source, base: sections.Base, name: str, device: torch.device,
         pictures_validation=len(validation),
         class_names=source.labels.names,
         picture_size=typical_size(train),
-        base=base_facts(source, base, name, given),
+        base=_base_facts(source, name, head, given),
         machine=machine_facts(device),
         class_counts=_class_counts(source, train),
     )
@@ -52,13 +66,13 @@ def typical_size(samples: Sequence[Sample]) -> tuple[int, int]:
     return int(median(heights)), int(median(widths))
 
 
-def base_facts(source: Source, chosen: sections.Base, name: str, given: Ready | None = None) -> BaseFacts:
+def _base_facts(source: Source, name: str, head: HeadChoice, given: Ready | None) -> BaseFacts:
     """What has to be known of a base, from its structure alone; of one that was given, from a copy."""
     base = load_base(
         name if given is None else given.copy(),
         task=source.task,
         labels=source.labels.names,
-        head=chosen.head or "auto",
+        head=head,
         preprocessing=None if given is None else given.preprocessing,
         meta=True,
     )

@@ -12,7 +12,7 @@ from lumora.data import Source
 from lumora.errors import DataError, TrainingError
 from lumora.models import Base, names
 from lumora.models.libraries import weights_are_here
-from lumora.training.choosing import Chosen, explained, resolve
+from lumora.training.choosing import Chosen, explained
 from lumora.training.facts import Facts
 from lumora.training.first_look import look_at
 from lumora.training.planning import forecast
@@ -23,11 +23,10 @@ from lumora.training.planning.probe import probe as measured
 from lumora.training.planning.probed import Probed
 from lumora.training.planning.shortages import shortages
 from lumora.training.recipe import Recipe, parse_asked, plain, read_recipe
-from lumora.training.rules.model import EMBEDDED
 from lumora.training.running import device_here
 from lumora.training.setup import source_for
 from lumora.training.sifting import without_unreadable
-from lumora.training.surveying import survey
+from lumora.training.surveying import chosen_for
 
 
 @dataclass(frozen=True)
@@ -133,8 +132,7 @@ def plan(
     notes: list[str] = []
     if probe and asked.data.skip_bad:
         source = without_unreadable(source, notes.append)
-    facts = survey(source, asked.base, asked.base.name or EMBEDDED, device_here())
-    chosen = resolve(asked, facts)
+    chosen, facts = chosen_for(asked, source, device_here())
     at_hand = data is not None and not named
     return _planned(chosen, source, facts, notes, probing=probe, at_hand=at_hand)
 

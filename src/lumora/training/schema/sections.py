@@ -82,7 +82,8 @@ class Train(Section):
         "train adapters and the head, everything, the head alone, or everything from random weights"
     )
     start_from: Annotated[kinds.PathText | None, Null("the base alone")] = _key(
-        "a bundle of the same kind, from which adapters and head are taken as they begin"
+        "a bundle of the same kind, from which adapters and head are taken as they begin; base, head, method and the "
+        "section lora are as in it where nothing is said"
     )
     epochs: Annotated[int, Ge(1), Le(1_000_000)] | None = _key("how often every picture is seen")
     batch_size: Annotated[int, Ge(1), Le(1_000_000)] | None = _key("pictures in a step, over all processes")
