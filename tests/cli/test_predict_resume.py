@@ -72,6 +72,18 @@ def test_resume__knows_pictures_whose_paths_are_typed_otherwise(lumora, segmente
     ]
 
 
+def test_resume__from_another_folder_means_the_pictures_there(lumora, segmenter, given, tmp_path, monkeypatch):
+    put(tmp_path / "other/a.png", noise(50, 60, seed=9))
+    out = tmp_path / "out"
+    for folder in (given / "deep", tmp_path / "other", tmp_path):
+        monkeypatch.chdir(folder)
+        again = [given / "deep/a.png", "other/a.png"] if folder == tmp_path else ["a.png"]
+        assert lumora("predict", segmenter, *again, "--out", out, "--resume").code == 0
+    lines = lines_of(out)
+    assert [line["picture"] for line in lines] == ["a.png", "a.png"]
+    assert [line["place"] for line in lines] == [str(given / "deep/a.png"), str(tmp_path / "other/a.png")]
+
+
 def test_resume__mends_what_a_killed_process_left(lumora, segmenter, given, tmp_path):
     out = tmp_path / "out"
     assert lumora("predict", segmenter, given, "--out", out).code == 0

@@ -146,6 +146,15 @@ def test_picture__of_fractions_from_0_to_1_is_scaled_and_others_are_refused():
         read_picture(file.getvalue())
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_picture__whose_zero_is_white_is_turned(kind):
+    shades = np.arange(63).reshape(9, 7) / 62
+    whole = 1 if kind is np.float32 else np.iinfo(kind).max
+    file = io.BytesIO()
+    tifffile.imwrite(file, ((1 - shades) * whole).astype(kind), photometric="miniswhite")
+    assert np.abs(read_picture(file.getvalue())[0].numpy() - shades * 255).max() <= 1
+
+
 def test_picture__of_a_tiff_that_scikit_image_compressed(tmp_path):
     pixels = noise(50, 60)
     tifffile.imwrite(tmp_path / "a.tif", pixels, compression="zlib", tile=(16, 16), photometric="rgb")

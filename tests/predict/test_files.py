@@ -28,9 +28,9 @@ def test_encoded_mask__is_read_as_the_same_ids(classes):
 
 def test_files__line_by_line(tmp_path):
     files = PredictionFiles(tmp_path / "new/out", {"task": "segmentation"})
-    files.add(Content({"picture": "x"}, b"mask"), "deep/x.png")
+    files.add(Content({"picture": "/deep/x.png"}, b"mask"), "deep/x.png")
     assert json.loads((tmp_path / "new/out/predictions.jsonl").read_text()) == {
-        "picture": "x",
+        "picture": "/deep/x.png",
         "mask": "masks/deep/x.png",
     }
     assert (tmp_path / "new/out/masks/deep/x.png").read_bytes() == b"mask"
@@ -40,7 +40,7 @@ def test_files__line_by_line(tmp_path):
 def test_files__names_are_given_once(tmp_path):
     files = PredictionFiles(tmp_path / "out", {})
     for name in ("a.png", "a.jpg", "A.jpg", "b/a.jpg", "a.jpg"):
-        files.add(Content({}, b""), name)
+        files.add(Content({"picture": name}, b""), name)
     files.close()
     lines = [json.loads(line)["mask"] for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
     assert lines == ["masks/a.png", "masks/a.jpg.png", "masks/A.jpg-2.png", "masks/b/a.png", "masks/a.jpg-3.png"]

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from tests.bundle.making import about_of, adapted, base_of, fill
-from tests.data.making import noise
+from tests.data.making import noise, put, put_mask
 from tests.predict.making import bundle_of, tensor
 
 import lumora
 from lumora.bundle import Loaded, load, write
-from lumora.data import Labels
+from lumora.data import Labels, open_source
 from lumora.errors import BundleError, InputError
 from lumora.lora import PeftModel
 from lumora.predict import Predictor, Settings, load_several
@@ -129,6 +129,24 @@ def test_load_several__each_has_a_strength_of_its_own(three):
     one.set_strength(0)
     assert one.predict(array).mask.equal(lumora.load(three[0], device="cpu", strength=0).predict(array).mask)
     assert other.predict(array).mask.equal(before)
+
+
+def test_load_several__each_measures_itself(three, tmp_path):
+    one, other = load_several(three[:2], device="cpu")
+    for i in range(4):
+        place = tmp_path / "data/images" / f"{i}.png"
+        put(place, noise(40, 50, seed=i))
+        put_mask(tmp_path / "data/masks" / f"{i}.png", one.predict(place).mask.numpy().astype(np.uint8))
+    source = open_source(tmp_path / "data", labels=one.labels, validation=0.5)
+    alone = [lumora.load(bundle, device="cpu").evaluate(source)["mean_iou"] for bundle in three[:2]]
+    assert [each.evaluate(source)["mean_iou"] for each in (one, other, one)] == [alone[0], alone[1], alone[0]]
+    assert alone[0] > alone[1] + 0.1
+
+
+@pytest.mark.parametrize("more", [{"flip": True}, {"tile": "auto"}])
+def test_evaluate__is_of_whole_pictures_seen_once(three, tmp_path, more):
+    with pytest.raises(InputError, match="without flip and tile"):
+        lumora.load(three[0], device="cpu", **more).evaluate(tmp_path)
 
 
 @pytest.mark.parametrize("order", ["ab", "ba", "ac"])

@@ -61,11 +61,12 @@ def _weights(given: str | None, count: int) -> list[float] | None:
     from lumora.bundle.soup import shares_of
 
     try:
-        shares_of([float(word) for word in given.split(",")] if given is not None else None, count)
+        shares = None if given is None else [float(word) for word in given.split(",")]
+        shares_of(shares, count)
     except ValueError as error:  # of the numbers, and of ours
         reason = str(error) if isinstance(error, BundleError) else f"{given!r} are no numbers with commas between them."
         raise typer.BadParameter(reason, param_hint="--weights" if given else "BUNDLE") from error
-    return None if given is None else [float(word) for word in given.split(",")]
+    return shares
 
 
 def _is_bundle(folder: Path) -> bool:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Readable = Content | Path | str | bytes
 
-_ORIENTATION = 0x0112
+_ORIENTATION, _PHOTOMETRIC = 0x0112, 262
 _LONG = 1 << 26
 """Bytes of a file whose header is looked at before all of it is read: it may be larger than the memory."""
 _pillow_limit = threading.Lock()
@@ -308,16 +308,26 @@ def rgb(image: Image, name: str) -> Image:
         numbers = np.array(image).astype(np.int64)
         if numbers.min() < 0 or numbers.max() > 0xFFFF:
             raise _beyond(name, numbers, "0 to 65535")
+        if _zero_is_white(image):
+            numbers = 0xFFFF - numbers
         return Image.fromarray((numbers >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         numbers = np.array(image)
         if not (np.isfinite(numbers).all() and numbers.min() >= 0 and numbers.max() <= 1):
             raise _beyond(name, numbers, "0 to 1")
+        if _zero_is_white(image):
+            numbers = 1 - numbers
         return Image.fromarray((numbers * 255).round().astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         paper = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
+
+
+def _zero_is_white(image: Image) -> bool:
+    """Whether a TIFF's numbers say how dark pixels are; of 8 bits, Pillow has turned them by itself."""
+    tags: Any = getattr(image, "tag_v2", {})
+    return tags.get(_PHOTOMETRIC) == 0
 
 
 def _whole(numbers: Array, name: str) -> Array:

@@ -35,7 +35,7 @@ class Asking:
     def logits(self, framed: Sequence[Tensor]) -> Tensor:
         """What the model gives; in its own precision, whatever is set around."""
         like = self.like
-        self._choose_adapter()
+        self.choose_adapter()
         pixels = self.preprocessing.normalise(torch.stack(list(framed)).to(like.device)).to(like.dtype)
         with torch.no_grad(), torch.autocast(like.device.type, enabled=False):
             logits = logits_of(self.model(pixels))
@@ -51,7 +51,8 @@ class Asking:
         """A tensor of the type that the model takes."""
         return next((p for p in self.model.parameters() if p.is_floating_point()), torch.zeros(0))
 
-    def _choose_adapter(self) -> None:
+    def choose_adapter(self) -> None:
+        """Let the model answer with the adapter that is asked."""
         if self.adapter is None or not isinstance(self.model, PeftModel):
             return
         if self.model.active_adapters != [self.adapter]:

@@ -106,7 +106,7 @@ class PredictionFiles:
     def add(self, content: Content, name: str) -> None:
         """Write what belongs to a picture; `name` is its place among the pictures, with slashes."""
         stem = self._names.free(name)
-        line, files = dict(content.line), dict[str, bytes | Path]()
+        line, files = _placed(content.line), dict[str, bytes | Path]()
         for key, place, ending, data in (
             ("mask", MASKS, ".png", content.mask),
             ("overlay", OVERLAYS, ".jpg", content.overlay),
@@ -166,10 +166,17 @@ class PredictionFiles:
         return part
 
     def _keep(self, line: dict[str, Any], take: Callable[[dict[str, Any]], None]) -> None:
-        self._done.add(without_dots(Path(line["picture"])))
+        self._done.add(without_dots(Path(line.get("place", line["picture"]))))
         for stem in stems_of(line):
             self._names.take(stem)
         take(line)
+
+
+def _placed(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The line with the picture's whole path, where another one was typed: that means another file from elsewhere."""
+    typed = line["picture"]
+    place = str(without_dots(Path(typed)))
+    return {"picture": typed, **({"place": place} if place != typed else {}), **line}
 
 
 def _check_same(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -232,7 +232,8 @@ class Predictor:
     ) -> Scores:
         """How good the predictions are, by the task's metrics; for segmentation at the size of each mask.
 
-        It is what the training did after each epoch, and gives the same scores. The metrics prove themselves first.
+        It is what the training did after each epoch, and gives the same scores: pictures are seen whole, and once. The
+        metrics prove themselves first.
 
         Args:
             data: a source, a split of one, or where the data lie. Classes are matched with the bundle's by their names.
@@ -240,6 +241,11 @@ class Predictor:
             batch_size: how many the model sees at once; as in training if not said.
             skip_bad: leave out samples that cannot be read or have no label, with a warning of each.
         """
+        if self.settings.flip or self.settings.tile is not None:
+            raise InputError(
+                "Scores are of whole pictures, seen once; load the bundle without flip and tile to measure it."
+            )
+        self._asking.choose_adapter()
         reading = Reading(limits=self._asked)
         chosen = to_measure(data, self.about, split, reading)
         measured = measure(
