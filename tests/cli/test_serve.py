@@ -1,5 +1,7 @@
 """What `lumora serve` says of its arguments; that it serves is tested in `tests/serve`."""
 
+import socket
+
 import pytest
 
 
@@ -37,3 +39,21 @@ def test_serve__says_what_is_no_bundle(lumora, tmp_path, monkeypatch):
     assert (ended.code, "There is no bundle in empty" in ended.err) == (1, True)
     ended = lumora("serve", "no such thing")
     assert (ended.code, "neither a folder here nor the name of a repository" in ended.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "advice"),
+    [
+        ("127.0.0.1", None, "Choose another port (--port), or end what uses it."),
+        ("192.0.2.1", 0, "Name an address of this machine (--host)."),
+        ("no such host", 0, "Name an address of this machine (--host)."),
+    ],
+)
+def test_serve__says_what_to_do_where_it_cannot_listen(lumora, tmp_path, monkeypatch, host, port, advice):
+    monkeypatch.setenv("LUMORA_TOKENS", "token-of-users")
+    (tmp_path / "lumora.json").touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1] if port is None else port
+        ended = lumora("serve", tmp_path, "--host", host, "--port", port)
+    assert (ended.code, advice in ended.told) == (1, True)
+    assert ended.told.count("--") == 1

@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import json
+import os
 import resource
 import socket
+import subprocess
+import sys
 from functools import partial
 from types import SimpleNamespace
 
@@ -177,6 +180,16 @@ def test_connections__are_refused_where_all_are_being_answered():
 def test_most_connections__leaves_files_for_all_else(monkeypatch, files, most):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
     assert most_connections() == most
+
+
+def test_connection__reads_headers_itself_where_there_is_httptools(tmp_path):
+    """Which would take headers of any size."""
+    (tmp_path / "httptools.py").touch()
+    asked = "from lumora.serve.http.connections import Connection; print([one.__name__ for one in Connection.__mro__])"
+    known = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    told = subprocess.run([sys.executable, "-c", asked], env=known, capture_output=True, text=True, check=True).stdout
+    assert "H11Protocol" in told
+    assert "HttpToolsProtocol" not in told
 
 
 @pytest.mark.slow

@@ -83,3 +83,9 @@ RIGHT = torch.Size([3, 1, 1])
 )
 def test_decoders__let_no_picture_suffer_from_what_ended_a_decoder_before(decoders, processes, found, ended):
     assert seen(*map(Process, processes)) == (found, ended)
+
+
+def test_decoders__are_told_only_what_they_need():
+    needed = {"PATH": "/bin", "LC_ALL": "C", "PYTHONHASHSEED": "7", "SystemRoot": "C:", "LD_LIBRARY_PATH": "/lib"}
+    others = {"AWS_SECRET_ACCESS_KEY": "x", "DB_PASSWORD": "x", "OPENAI_API_KEY": "x", "HF_TOKEN": "x", "PATHS": "x"}
+    assert decoding._needed(needed | others) == needed

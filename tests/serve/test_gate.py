@@ -268,6 +268,52 @@ def test_ready__is_no_bundle_that_could_not_be_loaded_until_it_can(tmp_path, mon
     assert answers[2].json() == {"name": "it", "ready": False}
 
 
+def test_ready__is_no_bundle_that_a_library_fails_for(tmp_path):
+    vit, timm = (base_folder(kind, tmp_path / kind) for kind in ("vit", "timm"))
+    folder = bundle(tmp_path / "it", *timm)
+    pool = Pool([folder], device="cpu", base=vit[0]["name"], allow_other_base=True)
+
+    async def ask(client):
+        answers = [await empty(client, "it"), await client.put("/admin/bundles/it")]
+        return [*answers, await client.get("/v2/models/it/ready")]
+
+    answers = asked(build(pool, Settings()), ask)
+    assert [answer.status_code for answer in answers] == [503, 422, 503]
+    assert answers[2].json() == {"name": "it", "ready": False}
+
+
+def test_metrics__count_what_is_refused_under_its_route(bundles):
+    settings = Settings(tokens=("token-of-users",), admin_tokens=("token-of-admins",), max_body=10, queue=1)
+    gate = build(Pool([bundles], device="cpu"), settings)
+    token = {"Authorization": "Bearer token-of-users"}
+
+    async def ask(client):
+        answers = [
+            await client.get("/v2/models/animals"),
+            await client.delete("/admin/bundles/animals", headers=token),
+            await client.post("/predict/animals", headers=token, content=bytes(11)),
+            await client.get("/predict/animals", headers=token),
+            await client.get("/nothing", headers=token),
+        ]
+        with gate._room.taken():
+            answers.append(await client.post("/predict/animals", headers=token))
+        return [answer.status_code for answer in answers]
+
+    statuses = asked(gate, ask)
+    counted = gate._metrics.registry.get_sample_value
+    routes = ("/v2/models/{name}", "/admin/bundles/{name}", *["/predict/{adapter}"] * 2, "other", "/predict/{adapter}")
+    assert statuses == [401, 403, 413, 405, 404, 429]
+    for route, status in zip(routes, statuses, strict=True):
+        assert counted("lumora_requests_total", {"route": route, "status": str(status)}) == 1
+
+
+def test_metrics__that_only_grow_are_counters():
+    text = asked(build(Pool(device="cpu"), Settings()), lambda client: client.get("/metrics")).text
+    kinds = dict(line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE"))
+    assert {kinds[f"lumora_{name}_total"] for name in ("requests", "evicted_bundles", "ended_decoders")} == {"counter"}
+    assert kinds["lumora_waiting_requests"] == "gauge"
+
+
 @pytest.mark.parametrize("file", [names.ABOUT, MANIFEST])
 def test_models__that_cannot_be_read_are_told_so(tmp_path, file, caplog):
     folder = bundle(tmp_path / "it", *base_folder("vit", tmp_path / "base"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 from tests.cli.bundles import damaged_file
-from tests.serve.making import base_folder, bundle
+from tests.serve.making import alike, base_folder, bundle, photographs
 from tests.tiny_models import save_vit
 
 import lumora
@@ -75,6 +75,43 @@ def test_fetch__tries_again_at_once_after_errors_that_are_not_the_bundles(tmp_pa
     with pytest.raises(OSError, match="too many open files"):
         pool.get("it")
     assert pool.get("it").name == "it"
+
+
+def test_fetch__takes_errors_of_libraries_for_the_bundles(tmp_path, given):
+    other = bundle(tmp_path / "other", *base_folder("timm", tmp_path / "timm"))
+    pool = Pool([other], device="cpu", base=given[0]["name"], allow_other_base=True)
+    for load in (pool.get, pool.get, pool.add_anew):
+        with pytest.raises(lumora.errors.BundleError, match=r"The bundle .*other cannot be loaded: ValueError: Input"):
+            load("other")
+    assert pool.failed("other")
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("is_ready", [False, True])
+def test_load__puts_bundles_on_the_base_that_is_given_if_they_were_made_on_it(tmp_path, given, method, is_ready):
+    folders = [
+        bundle(tmp_path / "one", *given, method=method),
+        bundle(tmp_path / "other", *base_folder("timm", tmp_path / "timm"), seed=1),
+        bundle(tmp_path / "masks", *base_folder("timm-light", tmp_path / "timm"), seed=2),
+    ]
+    moved = (tmp_path / "base").rename(tmp_path / "moved")
+    base = load_base(str(moved)).module if is_ready else str(moved)
+    pool = Pool(folders, device="cpu", base=base)
+    picture = photographs(1)[0]
+    for folder, own in zip(folders, (str(moved), None, None), strict=True):
+        alike(pool.predict([(folder.name, picture)])[0], lumora.load(folder, device="cpu", base=own).predict(picture))
+    assert [pool.get(folder.name).shared is None for folder in folders] == [is_ready or method == "full", False, False]
+
+
+def test_load__tells_that_the_base_that_is_given_is_another(tmp_path, given):
+    folder = bundle(tmp_path / "it", *given)
+    other = save_vit(tmp_path / "other", seed=77)
+    assert Pool([folder], device="cpu", base=str(other)).get("it").name == "it"  # on its own
+    (tmp_path / "base").rename(tmp_path / "moved")
+    with pytest.raises(lumora.errors.BundleError, match=r"fingerprint .*other' has"):
+        Pool([folder], device="cpu", base=str(other)).get("it")
+    with pytest.raises(lumora.errors.BundleError, match=r"The base of the bundle .*nowhere"):
+        Pool([folder], device="cpu", base=str(tmp_path / "nowhere")).get("it")
 
 
 def with_other_outputs(folder):

@@ -1,5 +1,9 @@
 """The server's pages in a real browser."""
 
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 from tests.browser import Browser
 from tests.serve.pictures import a_picture, cut_off
@@ -61,6 +65,26 @@ def test_playground__asks_for_a_token(bundles, browser):
         )
         choose(browser, "animals", a_picture())
         assert said(browser)["shown"]
+
+
+def test_pages__of_others_cannot_ask_for_predictions(server, tmp_path):
+    before = len(server.log)
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as other,
+        Browser() as browser,
+    ):
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        browser.visit(f"http://127.0.0.1:{other.server_port}")
+        browser.run(
+            f"""(() => {{
+                const body = new FormData(), place = "{server.url}/predict/animals";
+                body.append("image", new Blob(["picture"]));
+                return fetch(place, {{ method: "POST", mode: "no-cors", body }}).then(() => 0);
+            }})()"""
+        )
+        other.shutdown()
+    [line] = until(lambda: [line for line in server.log[before:] if line["message"] == "request"], server)
+    assert (line["path"], line["status"]) == ("/predict/animals", 403)
 
 
 def test_docs__lists_every_route(server, browser):

@@ -138,7 +138,16 @@ def test_decoding__ends_a_decoder_that_takes_too_long_and_goes_on(bundles):
         os.kill(decoder, signal.SIGKILL)
         for _ in range(2):  # no picture suffers for it
             assert server.client.post("/predict/animals", files={"image": a_picture()}).status_code == 200
-        assert server.metric("lumora_ended_decoders") == 2
+        assert server.metric("lumora_ended_decoders_total") == 2
+
+
+def test_decoding__knows_no_secrets(bundles):
+    secrets = {name: f"secret-{name}" for name in ("AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "OPENAI_API_KEY")}
+    with Running(bundles, "--no-preload", **secrets) as server:
+        [decoder] = server.children()
+        known = Path(f"/proc/{decoder}/environ").read_bytes()
+        assert b"PATH=" in known
+        assert b"secret-" not in known
 
 
 def test_predict__computes_nothing_for_clients_that_have_gone(bundles):
@@ -263,6 +272,47 @@ def test_serve__says_that_a_port_is_taken_before_it_loads_anything(tmp_path, ser
 def test_hosts__others_names_are_not_answered_without_tokens(server):
     assert server.client.get("/bundles", headers={"Host": "evil.example"}).status_code == 403
     assert server.client.get("/bundles", headers={"Host": f"localhost:{server.port}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "http://127.0.0.1:{port}", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+def test_pages__of_others_are_not_answered_without_tokens(server, headers, status):
+    own = {name: value.format(port=server.port) for name, value in headers.items()}
+    answer = server.client.post("/predict/animals", files={"image": a_picture()}, headers=own)
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize(("path", "status"), [("/", 307), ("/docs", 200), ("/playground", 200), ("/bundles", 403)])
+def test_pages__of_others_may_lead_to_the_servers_own(server, path, status):
+    followed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert server.client.get(path, headers=followed).status_code == status
+
+
+def test_headers__of_any_size_are_refused(server):
+    with socket.create_connection(("127.0.0.1", server.port), 300) as one:
+        one.sendall(b"GET /bundles HTTP/1.1\r\nHost: localhost\r\nX-Part: " + bytes(1_000_000).replace(b"\0", b"x"))
+        assert one.recv(12) == b"HTTP/1.1 400"
+
+
+def test_base__is_for_the_bundles_that_were_made_on_it(tmp_path):
+    vit, timm = (base_folder(kind, tmp_path / kind) for kind in ("vit", "timm"))
+    bundle(tmp_path / "all/one", *vit)
+    bundle(tmp_path / "all/other", *timm)
+    moved = (tmp_path / "vit").rename(tmp_path / "moved")
+    with Running(tmp_path / "all", "--base", moved) as server:
+        for name in ("one", "other"):
+            assert server.client.post(f"/predict/{name}", files={"image": a_picture()}).status_code == 200
+        assert server.metric("lumora_loaded_bases") == 2
 
 
 def test_admin__adds_and_removes_while_others_are_answered(tmp_path):

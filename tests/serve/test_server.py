@@ -119,6 +119,16 @@ def test_inference__gives_masks(server, bundles):
     assert (mask == expected(bundles, "spots", picture).mask.numpy()).mean() > 0.999
 
 
+def test_inference__says_that_binary_tensors_are_not_taken(server):
+    head = b'{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 8}}]}'
+    answer = server.client.post(
+        "/v2/models/birds/infer",
+        content=head + b"\4\0\0\0AAAA",
+        headers={"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"},
+    )
+    assert (answer.status_code, "binary_data=False" in answer.json()["error"]) == (415, True)
+
+
 def test_logs__are_lines_of_json_with_the_requests_id(server):
     answer = server.client.post("/predict/animals", files={"image": a_picture()}, headers={"X-Request-Id": "order-66"})
     assert answer.headers["x-request-id"] == "order-66"

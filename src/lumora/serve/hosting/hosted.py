@@ -72,19 +72,47 @@ class Seen:
     """Height and width of the picture itself."""
 
 
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """What was computed of a picture together with others."""
+
+    seen: Seen
+    said: Prediction | Tensor
+    """Labels; or, where a mask is to be made, the model's logits (1, classes, h, w), smaller than the picture."""
+
+    def prediction(self) -> Prediction:
+        """What the bundle says. A mask is made here: that takes the longer the larger the picture is."""
+        if not isinstance(self.said, Tensor):
+            return self.said
+        [mask] = self.seen.hosted.task.predict(self.said, [self.seen.size])
+        return mask
+
+
 def compute(batch: Sequence[Seen]) -> list[Prediction]:
     """The predictions of a batch whose bundles are in the same company, in its order."""
+    return [one.prediction() for one in compute_together(batch)]
+
+
+def compute_together(batch: Sequence[Seen]) -> list[Computed]:
+    """The same without what is each picture's own work, and may be large: masks of the pictures' sizes."""
     first = batch[0].hosted
     pixels = first.preprocessing.normalise(torch.stack([seen.pixels for seen in batch]).to(_device(first)))
     logits = _logits(first, pixels, batch)
     rows: dict[Hosted, list[int]] = {}
     for i, seen in enumerate(batch):
         rows.setdefault(seen.hosted, []).append(i)
-    predictions: dict[int, Prediction] = {}
+    said: dict[int, Prediction | Tensor] = {}
     for hosted, own in rows.items():
         part = logits[own, : len(hosted.about.labels)]
-        predictions |= zip(own, hosted.task.predict(part, [batch[i].size for i in own]), strict=True)
-    return [predictions[i] for i in range(len(batch))]
+        said |= zip(own, _said(hosted, part, [batch[i].size for i in own]), strict=True)
+    return [Computed(seen, said[i]) for i, seen in enumerate(batch)]
+
+
+def _said(hosted: Hosted, logits: Tensor, sizes: Sequence[tuple[int, int]]) -> Sequence[Prediction | Tensor]:
+    if hosted.about.task != "segmentation":
+        return hosted.task.predict(logits, sizes)
+    logits.flatten()[0].item()  # waits until a GPU has them
+    return logits.split(1)
 
 
 def _logits(first: Hosted, pixels: Tensor, batch: Sequence[Seen]) -> Tensor:

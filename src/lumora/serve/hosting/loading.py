@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import threading
@@ -83,8 +84,9 @@ class Loader:
 
     Args:
         device: where they compute.
-        base: where the bases lie now; only for bundles whose base cannot be loaded by its name.
-        allow_other_base: go on where a base's weights are others than in training.
+        base: where a base lies now, for the bundles that were made on it; loaded once for each kind of head to know
+            which these are. Bundles whose own base cannot be had are tried on it as well.
+        allow_other_base: go on where a base's weights are others than in training; all are put on `base` then.
     """
 
     def __init__(
@@ -92,21 +94,31 @@ class Loader:
     ) -> None:
         self._device, self._base, self._allow_other_base = device, base, allow_other_base
         self._bases: WeakValueDictionary[object, SharedBase] = WeakValueDictionary()
+        self._fitting: dict[object, bool] = {}
+        """Whether the given base is that of bundles of a kind, as far as that is known."""
         self._building = threading.Lock()
         self._proving = threading.Lock()
 
     def load(self, name: str, origin: Origin) -> Hosted:
         """The bundle, checked, proved, and ready."""
+        try:
+            return self._load(name, origin)
+        except (LumoraError, OSError, MemoryError):  # the last two are this machine's, and may be over in a moment
+            raise
+        except Exception as error:  # of a library, which knows nothing of bundles
+            raise BundleError(f"The bundle {origin} cannot be loaded: {type(error).__name__}: {error}") from error
+
+    def _load(self, name: str, origin: Origin) -> Hosted:
         home = origin.home()
         check_whole(home)
         about = read_about_in(home)
-        self._fetch_base(home, about)
+        base = self._base_of(home, about)
         version = _version(home)
         try:
-            return Hosted(name, version, about, self._on_shared_base(home, about))
+            return Hosted(name, version, about, self._on_shared_base(home, about, base))
         except NotSharedError as error:
             why = str(error)
-        hosted = Hosted(name, version, about, self._alone(home), why)
+        hosted = Hosted(name, version, about, self._alone(home, base), why)
         LOG.info("a bundle has a model of its own", extra={"fields": {"bundle": name, "why_alone": why}})
         return hosted
 
@@ -115,22 +127,68 @@ class Loader:
         if origin.folder is None:
             return True
         about = read_about_in(bundle_folder(origin.folder))
-        if isinstance(self._base, nn.Module) or about.base.library == "keras":
+        if about.base.library == "keras":
             return False
-        name = self._base or name_to_load(about, origin.folder)
-        return _key(about, name) not in self._bases and not _is_here(name)
+        fits = self._fitting.get(_key(about, self._base))
+        if isinstance(self._base, str) and fits is not False and self._is_base_far(self._base, about):
+            return True
+        return not fits and self._is_base_far(name_to_load(about, origin.folder), about)
 
     @property
     def bases(self) -> int:
         """How many bases are loaded."""
         return len(self._bases)
 
-    def _on_shared_base(self, home: Path, about: About) -> tuple[SharedBase, Addition]:
+    # --- which base ---------------------------------------------------------------------------------------------------
+
+    def _base_of(self, home: Path, about: About) -> str | nn.Module | None:
+        """The given base where it is the bundle's, or where the bundle's own cannot be had; else its own.
+
+        The base's files are here then: others are not kept from loading while the network takes its time.
+        """
+        given = self._base
+        if about.base.library == "keras":  # whose bundles' reader finds their own
+            return given if about.base.is_nameless or str(given).startswith("keras:") else None
+        if isinstance(given, str):
+            self._fetch_base(given, home, about)
+        if given is not None and (self._allow_other_base or self._fits(given, about)):
+            return given
+        try:
+            own = name_to_load(about, home)
+            self._fetch_base(own, home, about)
+        except BundleError:
+            if given is None:
+                raise
+            return given  # whoever loads the bundle says what is wrong with it
+        return own
+
+    def _fits(self, given: str | nn.Module, about: About) -> bool:
+        """Whether a base is the very one that a bundle was made on."""
+        key = _key(about, given)
+        if key not in self._fitting:
+            with self._building:
+                self._fitting[key] = _is_base_of(about, given)
+        return self._fitting[key]
+
+    def _fetch_base(self, name: str, home: Path, about: About) -> None:
+        if _key(about, name) in self._bases:
+            return
+        try:
+            fetch_base(name)
+        except LumoraError as error:
+            raise _not_loaded(home, error) from error
+
+    def _is_base_far(self, name: str, about: About) -> bool:
+        return _key(about, name) not in self._bases and not _is_here(name)
+
+    # --- onto it ------------------------------------------------------------------------------------------------------
+
+    def _on_shared_base(self, home: Path, about: About, base: str | nn.Module | None) -> tuple[SharedBase, Addition]:
         if about.method == "full":
             raise NotSharedError("All its weights were trained.")
-        if isinstance(self._base, nn.Module):
+        if isinstance(base, nn.Module):
             raise NotSharedError("Its base was given ready.")
-        name = self._base or name_to_load(about, home)
+        name = base or name_to_load(about, home)
         with self._building:  # libraries change what is common to all threads while they build a model
             shared = self._shared_base(home, about, name)
             try:
@@ -152,10 +210,10 @@ class Loader:
             raise NotSharedError(f"On a shared base it gives something else than it should. {error}") from error
         return shared, addition
 
-    def _alone(self, home: Path) -> nn.Module:
+    def _alone(self, home: Path, base: str | nn.Module | None) -> nn.Module:
         """A model for one bundle, which gives what it gave after its training."""
         with self._building:
-            loaded = load(home, base=self._base, device=self._device, allow_other_base=self._allow_other_base)
+            loaded = load(home, base=base, device=self._device, allow_other_base=self._allow_other_base)
         if not self._allow_other_base:
             try:
                 with self._proving:
@@ -166,18 +224,6 @@ class Loader:
                     f"Does a library compute something else in this version? python -m lumora.bundle.verify {home}"
                 ) from error
         return loaded.model.requires_grad_(False)
-
-    def _fetch_base(self, home: Path, about: About) -> None:
-        """Have a base's files here, before others are kept from loading: the network may take its time."""
-        if isinstance(self._base, nn.Module) or about.base.library == "keras":
-            return
-        name = self._base or name_to_load(about, home)
-        if _key(about, name) in self._bases:
-            return
-        try:
-            fetch_base(name)
-        except LumoraError as error:
-            raise _not_loaded(home, error) from error
 
     def _shared_base(self, home: Path, about: About, name: str) -> SharedBase:
         own, key = about.base, _key(about, name)
@@ -201,7 +247,24 @@ class Loader:
         return shared
 
 
-def _key(about: About, name: str) -> object:
+def _is_base_of(about: About, given: str | nn.Module) -> bool:
+    """Whether a base has the fingerprint of a bundle's, under a head like the bundle's."""
+    own = about.base
+    try:
+        base = load_base(
+            given if isinstance(given, str) else copy.deepcopy(given),
+            task=about.task,
+            labels=about.labels.names,
+            head=own.head,
+            width=own.width,
+            preprocessing=about.preprocessing,
+        )
+    except Exception:  # a library's: it has no place for such a head, or takes pictures of another size
+        return False
+    return base.fingerprint == own.fingerprint
+
+
+def _key(about: About, name: str | nn.Module | None) -> object:
     """Bundles with the same can be on the same base."""
     own = about.base
     return name, own.library, own.fingerprint, own.head, own.width, own.heads, about.task == "segmentation"

@@ -44,8 +44,8 @@ class Pool:
         device: where they compute; on a GPU if there is one, unless you say otherwise.
         memory: the most bytes that loaded bundles take, bases left out; those that were not asked for longest are
             forgotten first, and loaded again when they are asked for.
-        base: where the bases lie now; only for bundles whose base cannot be loaded by its name.
-        allow_other_base: go on where a base's weights are others than in training.
+        base: where a base lies now, for the bundles that were made on it; those of other bases stay on their own.
+        allow_other_base: go on where a base's weights are others than in training; all are put on `base` then.
     """
 
     def __init__(

@@ -4,41 +4,51 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from lumora.serve.http.refusals import RefusedError
 from lumora.serve.http.settings import Settings, is_loopback
 
-OPEN = frozenset({"/", "/docs", "/playground", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
+PAGES = frozenset({"/", "/docs", "/playground"})
+"""What pages of others may lead to."""
+OPEN = PAGES | {"/openapi.json", "/v2/health/live", "/v2/health/ready"}
 """What is told to everyone: it says nothing of the bundles."""
 ADMIN = "/admin/"
 
 
 class Access:
-    """Decides by the token, or without tokens by the name that this machine was called by."""
+    """Decides by the token, or without tokens by the name that this machine was called by and the page that asks."""
 
     def __init__(self, settings: Settings) -> None:
         self._admins = [_digest(token.encode()) for token in settings.admin_tokens]
         self._users = [_digest(token.encode()) for token in settings.tokens] + self._admins
         self._asks = bool(self._users)
 
-    def check(self, path: str, authorization: bytes | None, host: bytes | None) -> None:
-        """Raise unless a request with these headers may have what is at a path."""
+    def check(self, path: str, headers: Mapping[str, str]) -> None:
+        """Raise unless a request with these headers, whose names are in small letters, may have what is at a path."""
         if not self._asks:
-            # A page of somebody else's that a browser here has open reaches this machine, but by another name.
-            if not is_loopback(_name_of((host or b"").decode("latin-1"))):
-                raise RefusedError(403, "Without tokens the server answers to localhost and 127.0.0.1 only.")
+            _check_local(path, headers)
             return
         if path in OPEN:
             return
-        scheme, _, token = (authorization or b"").partition(b" ")
-        given = _digest(token.strip())
-        if scheme.lower() != b"bearer" or not _among(given, self._users):
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = _digest(token.encode("latin-1").strip())  # the bytes that were sent
+        if scheme.lower() != "bearer" or not _among(given, self._users):
             raise RefusedError(
                 401, "Bring a token: Authorization: Bearer …", {"WWW-Authenticate": 'Bearer realm="lumora"'}
             )
         if path.startswith(ADMIN) and not _among(given, self._admins):
             raise RefusedError(403, "This token may not add or remove bundles.")
+
+
+def _check_local(path: str, headers: Mapping[str, str]) -> None:
+    """Raise if a page of somebody else's asks, which a browser on this machine has open."""
+    host, origin = headers.get("host", ""), headers.get("origin")
+    if not is_loopback(_name_of(host)):  # by which such a page may reach this machine
+        raise RefusedError(403, "Without tokens the server answers to localhost and 127.0.0.1 only.")
+    own = headers.get("sec-fetch-site", "none") in ("none", "same-origin") or path in PAGES
+    if not own or origin not in (None, f"http://{host}"):
+        raise RefusedError(403, "Without tokens the server answers no page but its own.")
 
 
 def _digest(token: bytes) -> bytes:

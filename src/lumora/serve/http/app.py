@@ -50,17 +50,22 @@ def build(pool: Pool, settings: Settings) -> Gate:
 
     # The pages that FastAPI has for this come from a network.
     app = FastAPI(title="Lumora", description=_ABOUT, lifespan=life, docs_url=None, redoc_url=None)
-    app.include_router(routes_predict.routes(serving))
-    app.include_router(routes_inference.server_routes())
-    app.include_router(routes_inference.model_routes(serving))
-    app.include_router(routes_admin.routes(serving))
-    app.include_router(routes_pages.routes(serving))
+    routers = [
+        routes_predict.routes(serving),
+        routes_inference.server_routes(),
+        routes_inference.model_routes(serving),
+        routes_admin.routes(serving),
+        routes_pages.routes(serving),
+    ]
+    for router in routers:
+        app.include_router(router)
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(HTTPException, _not_found)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _failed)
     app.openapi = lambda: _described(app)
-    gate = Gate(app, settings, Access(settings), room, metrics)
+    routes = [route for router in routers for route in router.routes]
+    gate = Gate(app, settings, Access(settings), room, metrics, routes)
     app.state.gate = gate
     return gate
 

@@ -9,23 +9,22 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from lumora.predict.predictor import Prediction
-from lumora.serve.hosting.hosted import Seen, compute
+from lumora.serve.hosting.hosted import Computed, Seen, compute_together
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """A prediction, and how it came about."""
+    """What was computed, and how it came about."""
 
-    prediction: Prediction
+    computed: Computed
     batch: int
     """How many pictures were computed together."""
     bundles: int
     """How many bundles they belonged to."""
     waited: float
     """Seconds in the queue."""
-    computed: float
-    """Seconds that the batch took."""
+    seconds: float
+    """How long the batch took."""
 
 
 @dataclass(eq=False)
@@ -36,7 +35,7 @@ class _Waiting:
 
 
 class Batcher:
-    """A queue, and a thread that computes what is in it.
+    """A queue, and a thread that computes what is in it. Masks are left to whoever wants them: one may be large.
 
     A batch is of one company (`Hosted.company`). The oldest picture decides which; pictures that nobody waits for any
     more are left out. While a batch is computed the next one gathers. A batch that is not full yet waits for others,
@@ -120,7 +119,7 @@ class Batcher:
     def _compute(self, batch: Sequence[_Waiting]) -> None:
         began = time.monotonic()
         try:
-            predictions = compute([one.seen for one in batch])
+            computed = compute_together([one.seen for one in batch])
         except Exception as error:  # whatever it is, it must not reach the others in the batch
             self._alone(batch, error)
             return
@@ -128,8 +127,8 @@ class Batcher:
         self.seconds += 0.2 * (seconds / len(batch) - self.seconds)
         if self._listener is not None:
             self._listener(len(batch), bundles, seconds)
-        for one, prediction in zip(batch, predictions, strict=True):
-            one.future.set_result(Answer(prediction, len(batch), bundles, began - one.since, seconds))
+        for one, own in zip(batch, computed, strict=True):
+            one.future.set_result(Answer(own, len(batch), bundles, began - one.since, seconds))
 
     def _alone(self, batch: Sequence[_Waiting], error: Exception) -> None:
         """Find out which picture it is that a batch fails for."""

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lumora.serve.http.logs import LOG
 
@@ -85,7 +85,7 @@ class Connections:
             LOG.warning(words, extra={"fields": {"most": self.most, "closed": self.closed}})
 
 
-_Base: Any = AutoHTTPProtocol
+_Base: Any = H11Protocol  # and not httptools' where that is installed: it takes headers of any size
 
 
 class Connection(_Base):

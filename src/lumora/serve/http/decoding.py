@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,11 @@ _START = 120.0
 """Seconds for a process to come up."""
 _PAUSE = 1.0
 """Seconds between two tries."""
+_NEEDED = (
+    *("PATH", "PYTHON*", "VIRTUAL_ENV", "LD_*", "DYLD_*", "SYSTEMROOT", "OMP_NUM_THREADS"),
+    *("HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP", "LANG", "LC_*"),
+)
+"""The variables of the server's environment that decoders see."""
 
 
 def kind_of(content: bytes) -> str | None:
@@ -156,7 +162,7 @@ class Decoders:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_LINE,
-            env={**_without_tokens(os.environ), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+            env={**_needed(os.environ), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
             start_new_session=True,  # a signal for the terminal's programs is for the server alone
         )
         self._all.add(process)
@@ -179,9 +185,9 @@ class Decoders:
         await process.wait()
 
 
-def _without_tokens(variables: Mapping[str, str]) -> dict[str, str]:
-    """Variables without the secrets among them: a picture that gets hold of its decoder finds none."""
-    return {name: value for name, value in variables.items() if "TOKEN" not in name.upper()}
+def _needed(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a decoder needs, and no others: a picture that gets hold of its decoder finds no secrets."""
+    return {name: value for name, value in variables.items() if any(fnmatchcase(name.upper(), one) for one in _NEEDED)}
 
 
 async def _exchange(

@@ -41,7 +41,7 @@ _ERROR = {
 _WORDS = {
     400: "What was sent is not what is expected.",
     401: "There is no token, or a wrong one.",
-    403: "The token, or the name that the server was called by, is not enough for this.",
+    403: "The token is not enough for this; or, without tokens, another name or the page of another asks.",
     404: "There is no bundle of this name, or none of this version.",
     405: "This cannot be done with what is at this address.",
     409: "While the bundle was being loaded, a later request has put another one in its place, or removed it.",

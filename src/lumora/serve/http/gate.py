@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lumora.serve.http.access import ADMIN, Access
@@ -75,10 +76,28 @@ class Room:
 
 
 class Gate:
-    """The outermost part of the server."""
+    """The outermost part of the server.
 
-    def __init__(self, app: ASGIApp, settings: Settings, access: Access, room: Room, metrics: Metrics) -> None:
+    Args:
+        app: what is inside.
+        settings: the limits.
+        access: decides who is let in.
+        room: for pictures.
+        metrics: count every request, those that are refused here among them.
+        routes: by which they are counted.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        access: Access,
+        room: Room,
+        metrics: Metrics,
+        routes: Sequence[BaseRoute] = (),
+    ) -> None:
         self._app, self._settings, self._access, self._room, self._metrics = app, settings, access, room, metrics
+        self._routes = routes
         self.draining = False
         """Whether the server is about to end; connections are not kept then."""
 
@@ -124,7 +143,7 @@ class Gate:
             request_id.reset(mark)
 
     async def _answer(self, scope: Scope, headers: Headers, receive: Receive, send: Send, heard: asyncio.Event) -> None:
-        self._access.check(scope["path"], _raw(headers, "authorization"), _raw(headers, "host"))
+        self._access.check(scope["path"], headers)
         deadline = self._deadline(headers)
         self._check_length(headers)
         limited = _limited(receive, self._settings.max_body)
@@ -168,7 +187,8 @@ class Gate:
             raise too_large(_larger(self._settings.max_body))
 
     def _told(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "other")  # its pattern: names of all sorts are not counted apart
+        matching = (route for route in self._routes if route.matches(scope)[0] is not Match.NONE)
+        route = getattr(next(matching, None), "path", "other")  # its pattern: names of all sorts are not counted apart
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         fields = {
@@ -184,10 +204,6 @@ class Gate:
 def _predicts(scope: Scope) -> bool:
     path: str = scope["path"]
     return scope["method"] == "POST" and (path.startswith("/predict/") or path.endswith("/infer"))
-
-
-def _raw(headers: Headers, name: str) -> bytes | None:
-    return next((value for key, value in headers.raw if key == name.encode()), None)
 
 
 def _limited(receive: Receive, most: int) -> Receive:

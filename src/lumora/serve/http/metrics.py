@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from lumora.serve.hosting.pool import Pool
@@ -69,12 +69,15 @@ class Gauges(Collector):
         loaded = self._pool.loaded
         for name, words, value in (
             ("lumora_accepted_pictures", "Pictures that are accepted and not answered yet.", self.accepted),
-            ("lumora_waiting_pictures", "Requests beside these, whose bundles are being loaded or read.", self.loading),
+            ("lumora_waiting_requests", "Requests beside these, whose bundles are being loaded or read.", self.loading),
             ("lumora_known_bundles", "Bundles that can be asked for.", len(self._pool.names)),
             ("lumora_loaded_bundles", "Bundles in memory.", len(loaded)),
             ("lumora_loaded_bundle_bytes", "Memory of the bundles, bases left out.", sum(h.bytes for h in loaded)),
             ("lumora_loaded_bases", "Bases that bundles share.", self._pool.bases),
-            ("lumora_evicted_bundles", "Bundles forgotten for want of memory so far.", self._pool.evicted),
-            ("lumora_ended_decoders", "Decoding processes that had to be ended so far.", self.ended_decoders()),
         ):
             yield GaugeMetricFamily(name, words, value)
+        for name, words, value in (
+            ("lumora_evicted_bundles", "Bundles forgotten for want of memory.", self._pool.evicted),
+            ("lumora_ended_decoders", "Decoding processes that had to be ended.", self.ended_decoders()),
+        ):
+            yield CounterMetricFamily(name, words, value)

@@ -14,12 +14,14 @@ from lumora.serve.hosting.loading import Description
 from lumora.serve.http.batching import Answer
 from lumora.serve.http.bodies import apart, body_of, json_in
 from lumora.serve.http.descriptions import REFUSALS
-from lumora.serve.http.refusals import unknown
+from lumora.serve.http.refusals import RefusedError, unknown
 from lumora.serve.http.serving import Serving, loaded, written
 from lumora.serve.http.tensors import asked_in, metadata, outputs_of, pictures_in, wanted_of
 
 Said = TypeVar("Said", Hosted, Hosted | Description)
 
+_BINARY = "inference-header-content-length"
+"""How much of a body is JSON; tensors as they lie in memory follow it."""
 _PREFIX: dict[str, Any] = {"prefix": "/v2", "tags": ["Open Inference Protocol"], "responses": REFUSALS}
 _INFER_BODY: dict[str, Any] = {
     "requestBody": {
@@ -85,6 +87,7 @@ def model_routes(serving: Serving) -> APIRouter:
     @router.post("/models/{name}/versions/{version}/infer", openapi_extra=_INFER_BODY)
     async def infer(request: Request, name: str, version: str | None = None) -> dict[str, Any]:
         """A bundle's predictions of one or several pictures."""
+        _check_no_binary(request)
         hosted = _of_version(await serving.hosted(name), version)
         most = serving.settings.queue
         asked = asked_in(await json_in(request, most))
@@ -109,6 +112,15 @@ async def _all(serving: Serving, request: Request, hosted: Hosted, pictures: lis
     finally:
         for task in tasks:
             task.cancel()
+
+
+def _check_no_binary(request: Request) -> None:
+    if _BINARY in request.headers:
+        raise RefusedError(
+            415,
+            "Binary tensors are not taken. Send all of the request as JSON, the pictures in base64; with tritonclient, "
+            "set_data_from_numpy(pictures, binary_data=False).",
+        )
 
 
 def _of_version(hosted: Said, version: str | None) -> Said:

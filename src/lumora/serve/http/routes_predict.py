@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -46,7 +45,7 @@ def routes(serving: Serving) -> APIRouter:
         """What a bundle says of a picture: labels with probabilities, or a mask and the classes in it."""
         hosted = await serving.hosted(adapter)
         answer = await serving.answer(request, hosted, await picture_in(request))
-        said = await written(hosted, partial(as_json, answer.prediction, hosted, mask, top))
+        said = await written(hosted, lambda: as_json(answer.computed.prediction(), hosted, mask, top))
         return {"bundle": hosted.name, "version": hosted.version, "task": hosted.about.task, **said}
 
     return router

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -154,9 +155,11 @@ def _explained(settings: Settings) -> Generator[None]:
     try:
         yield
     except OSError as error:
+        advice = "Choose another port (--port), or end what uses it."
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            advice = "Name an address of this machine (--host)."
         raise OutputError(
-            f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}. Choose another port (--port), "
-            "or end what uses it."
+            f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}. {advice}"
         ) from error
 
 

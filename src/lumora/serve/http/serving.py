@@ -89,13 +89,13 @@ class Serving:
             bundles=answer.bundles,
             decode_ms=_ms(decoded),
             queue_ms=_ms(answer.waited),
-            compute_ms=_ms(answer.computed),
+            compute_ms=_ms(answer.seconds),
         )
         return answer
 
 
 async def written(hosted: Hosted, write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a function makes of a bundle's predictions; of masks, which may be large, while others are answered."""
+    """What a function makes of what a bundle computed; masks, which may be large, while others are answered."""
     return await asyncio.to_thread(write) if hosted.about.task == "segmentation" else write()
 
 

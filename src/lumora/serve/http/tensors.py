@@ -13,7 +13,7 @@ from lumora.serve.http.answers import as_png
 from lumora.serve.http.batching import Answer
 from lumora.serve.http.bodies import decoded
 from lumora.serve.http.refusals import malformed
-from lumora.tasks import MaskPrediction
+from lumora.tasks import LabelPrediction, MaskPrediction
 
 _IMAGE = "image"
 _Length = Annotated[int, Field(ge=0, lt=2**31)]
@@ -104,11 +104,12 @@ def outputs_of(answers: list[Answer], hosted: Hosted) -> dict[str, dict[str, Any
     """All outputs by name."""
     count, labels = len(answers), hosted.about.labels.names
     data: dict[str, tuple[str, list[int], list[Any]]] = {}
-    masks = [answer.prediction for answer in answers if isinstance(answer.prediction, MaskPrediction)]
-    said = [answer.prediction for answer in answers if not isinstance(answer.prediction, MaskPrediction)]
-    if masks:
-        data["mask_png"] = "BYTES", [count], [as_png(mask, hosted) for mask in masks]
+    predictions = (answer.computed.prediction() for answer in answers)  # of masks, one at a time
+    if hosted.about.task == "segmentation":
+        masks = [as_png(one, hosted) for one in predictions if isinstance(one, MaskPrediction)]
+        data["mask_png"] = "BYTES", [count], masks
     else:
+        said = [one for one in predictions if isinstance(one, LabelPrediction)]
         probabilities = [value for one in said for value in one.probabilities.tolist()]
         data["probabilities"] = "FP32", [count, len(labels)], probabilities
         chosen = [i in one.chosen for one in said for i in range(len(labels))]
