@@ -118,6 +118,18 @@ def test_display__steps_evaluations_and_what_else_takes_time():
     assert "writing the bundle …" in drawn(shown)
 
 
+def test_display__notes_stand_above_it(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(written, encoding="utf-8", write_through=True))
+    with Display(Console(stderr=True, width=100, force_terminal=True)) as shown:
+        shown.doing("looking at the data")
+        shown._live.refresh()
+        shown.told("The loss rose.")
+    before, _, after = written.getvalue().decode().partition("note: The loss rose.\n")
+    assert before.endswith("\x1b[2K")  # the display is gone
+    assert "looking at the data" in after  # and comes back below
+
+
 def test_display__fits_into_a_narrow_terminal():
     shown = shown_in(40)
     shown.begun(begun())

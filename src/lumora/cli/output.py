@@ -48,7 +48,7 @@ def facts(values: Mapping[str, str]) -> None:
 
 def note(text: str) -> None:
     """Tell something about the result, beside it."""
-    typer.echo(f"note: {text}", err=True)
+    sys.stderr.write(f"note: {text}\n")  # `echo` would write past a display that stands in for the stream
 
 
 def heading(text: str, colour: str | None = None) -> None:
