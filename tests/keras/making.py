@@ -10,6 +10,10 @@ once = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="start
 twice = pytest.mark.skipif(
     keras.backend.backend() == "torch", reason="starts a process; TensorFlow's and JAX's suffice"
 )
+not_on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() == "tensorflow", reason="Keras itself cannot rematerialise inside a compiled function there"
+)
+in_graphs = pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch makes no functions before")
 eager = pytest.mark.skipif(keras.backend.backend() != "torch", reason="starts a process; torch compiles nothing before")
 
 

@@ -1,9 +1,12 @@
 """Adapters in Keras models: what they compute, what is trained, what is refused."""
 
+import copy
+import pickle
+
 import keras
 import numpy as np
 import pytest
-from tests.keras.making import fill, output, picture_model, pixels, value, vit
+from tests.keras.making import fill, in_graphs, not_on_tensorflow, output, picture_model, pixels, value, vit
 
 from lumora import LoraConfig
 from lumora.errors import AdapterError, NoMatchingPeftModuleError, TargetError
@@ -14,6 +17,7 @@ from lumora.integrations.keras import (
     merge_lora,
     print_trainable_parameters,
     remove_lora,
+    set_strength,
 )
 
 RANDOM = np.random.default_rng(7)
@@ -314,14 +318,80 @@ def test_adapters__have_variables_of_different_paths():
 def test_adapted_model__is_not_saved_without_its_adapters(tmp_path):
     model = apply_lora(picture_model(), LoraConfig(r=2, target_modules=["hidden"], modules_to_save=["score"]))
     fill(model)
+    (tmp_path / "model.keras").write_bytes(b"another model")
     with pytest.raises(AdapterError, match="save_adapter or save_bundle, or call merge_lora"):
         model.save(tmp_path / "model.keras")
+    assert (tmp_path / "model.keras").read_bytes() == b"another model"
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     with pytest.raises(AdapterError, match="ModelCheckpoint"):
         model.fit(pixels(4), np.arange(4), verbose=0, callbacks=[keras.callbacks.ModelCheckpoint(tmp_path / "m.keras")])
     merge_lora(model).save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     np.testing.assert_allclose(output(again, pixels()), output(model, pixels()), atol=1e-5)
+
+
+def around(model, **options):
+    return keras.Sequential([keras.Input(model.input_shape[1:]), model], **options)
+
+
+SAVING = {
+    "save_model": lambda model, path: keras.saving.save_model(model, path),
+    "deepcopy": lambda model, path: copy.deepcopy(model),
+    "pickle": lambda model, path: pickle.dumps(model),
+    "a model around it": lambda model, path: around(model).save(path),
+    "a part of it": lambda model, path: keras.Model(model.inputs, model.get_layer("hidden").output).save(path),
+    "clone_model": lambda model, path: keras.models.clone_model(model),
+    "clone_model of one around it": lambda model, path: keras.models.clone_model(around(model)),
+    "to_json": lambda model, path: model.to_json(),
+}
+
+
+@pytest.mark.parametrize("way", SAVING)
+def test_adapters__are_left_out_by_no_way_of_saving(way, tmp_path):
+    model = apply_lora(picture_model(), LoraConfig(r=2, target_modules=["hidden"]))
+    with pytest.raises(AdapterError, match="save_adapter or save_bundle, or call merge_lora"):
+        SAVING[way](model, tmp_path / "model.keras")
+    model.summary(print_fn=lambda *_, **__: None)
+    SAVING[way](remove_lora(model), tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("part", ["all", "backbone"])
+def test_adapters_of_a_model_that_is_made_from_sizes__are_not_left_out_either(part, tmp_path):
+    model = vit()
+    adapted = model if part == "all" else model.backbone
+    apply_lora(adapted, LoraConfig(r=2, target_modules=["query", "value"]))
+    for save in (model.save_to_preset, model.backbone.save_to_preset, lambda path: model.save(f"{path}.keras")):
+        with pytest.raises(AdapterError, match="merge_lora"):
+            save(str(tmp_path / "saved"))
+    merge_lora(adapted)
+    model.save_to_preset(str(tmp_path / "saved"))
+    model.save(tmp_path / "saved.keras")
+
+
+@keras.saving.register_keras_serializable("tests")
+class Around(keras.Model):
+    """Its configuration says nothing of what is inside."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.inside = picture_model()
+
+    def get_config(self):
+        return {"name": self.name}
+
+    def call(self, inputs):
+        return self.inside(inputs)
+
+
+def test_adapters_inside_a_model_with_a_configuration_of_its_own__are_not_left_out_either(tmp_path):
+    model = Around()
+    model(pixels())
+    apply_lora(model.inside, LoraConfig(r=2, target_modules=["hidden"]))
+    with pytest.raises(AdapterError, match="merge_lora"):
+        model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    merge_lora(model.inside)
+    model.save(tmp_path / "model.keras")
 
 
 def test_checkpoint_of_weights__holds_the_adapters(tmp_path):
@@ -349,6 +419,77 @@ def test_remove_lora__leaves_the_base():
     assert count_parameters(model) == count
     with pytest.raises(AdapterError, match="no adapters"):
         merge_lora(model)
+
+
+def with_updated_kernel(model, strength):
+    """A model without adapters that has W + strength · A B in its hidden layer."""
+    plain, adapter = picture_model(), model.get_layer("hidden").lora
+    kernel = plain.get_layer("hidden").kernel
+    kernel.assign(value(kernel) + strength * adapter.scaling * value(adapter.a) @ value(adapter.b))
+    return plain
+
+
+@pytest.mark.parametrize("change", ["strength", "merge", "remove"])
+def test_model_around_an_adapted_one__sees_what_is_done_to_it(change):
+    model = apply_lora(picture_model(), LoraConfig(r=2, target_modules=["hidden"]))
+    fill(model)
+    outer, given = around(model), pixels()
+    as_trained = outer.predict_on_batch(given)  # which compiles
+    expected = with_updated_kernel(model, {"strength": 0.5, "merge": 1.0, "remove": 0.0}[change])
+    if change == "strength":
+        set_strength(model, 0.5)
+    else:
+        (merge_lora if change == "merge" else remove_lora)(model)
+    for one in (outer, model):
+        np.testing.assert_allclose(one.predict_on_batch(given), output(expected, given), atol=1e-5)
+    if change == "strength":
+        set_strength(model, 1.0)
+        np.testing.assert_allclose(outer.predict_on_batch(given), as_trained, atol=1e-6)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Counting(keras.layers.Layer):
+    """Counts how often a function of the model is made."""
+
+    made = 0
+
+    def call(self, inputs):
+        self.made += 1
+        return inputs
+
+
+@in_graphs
+def test_strength__makes_no_function_again_and_is_no_weight():
+    model, counting = apply_lora(picture_model(), LoraConfig(r=2, target_modules=["hidden"])), Counting()
+    names = [weight.name for weight in model.weights]
+    outer = keras.Sequential([keras.Input((12, 12, 3)), counting, model])
+    outer.predict_on_batch(pixels())
+    made = counting.made
+    for strength in (0.5, 0.0, 1.0):
+        set_strength(model, strength)
+        outer.predict_on_batch(pixels())
+    assert counting.made == made
+    assert len(names) == len(picture_model().weights) + 2
+    assert [weight.name for weight in model.weights] == names
+
+
+@not_on_tensorflow
+def test_rematerialised_layers__learn_the_same():
+    def learnt():
+        keras.utils.set_random_seed(4)
+        model = ending_with(score())
+        fill(apply_lora(model, LoraConfig(r=2, target_modules=["hidden", "score"])))
+        before = [value(variable) for variable in model.trainable_variables]
+        model.compile("sgd", "mse")
+        model.fit(np.linspace(-1, 1, 32).reshape(4, 8), np.ones((4, 3)), epochs=2, verbose=0, shuffle=False)
+        return [value(now) - was for now, was in zip(model.trainable_variables, before, strict=True)]
+
+    plain = learnt()
+    with keras.RematScope(mode="full"):
+        again = learnt()
+    for expected, found in zip(plain, again, strict=True):
+        assert np.abs(expected).max() > 1e-3
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def fitted(model, **options):

@@ -20,11 +20,14 @@ from lumora.data import Labels
 from lumora.errors import AdapterFileError, BundleError, TargetError
 from lumora.integrations.keras import (
     apply_lora,
+    count_parameters,
     describe,
+    layers_of,
     load_adapter,
     load_bundle,
     save_adapter,
     save_bundle,
+    set_strength,
 )
 from lumora.integrations.keras.files import put_adapter, tensors_of
 from lumora.lora import set_peft_model_state_dict
@@ -98,6 +101,23 @@ def test_adapter_for_another_model__is_refused_and_leaves_it_alone(tmp_path):
     np.testing.assert_array_equal(output(other, given), before)
 
 
+def test_adapter_that_does_not_fit__leaves_trained_what_was_trained(tmp_path):
+    save_adapter(trained(), tmp_path)
+    other = picture_model(classes=7)
+    for name in ("norm", "first"):
+        other.get_layer(name).trainable = False
+    other.get_layer("hidden").bias.trainable = False
+
+    def training():
+        layers, variables = (other, *layers_of(other).values()), other.variables
+        return [(one.name, one.trainable) for one in (*layers, *variables)]
+
+    before = training()
+    with pytest.raises(AdapterFileError):
+        load_adapter(other, tmp_path)
+    assert training() == before
+
+
 def about(model, base=None):
     return describe(model, TASK, SEEN, (12, 12), base=base, metrics={"accuracy": 0.5})
 
@@ -135,6 +155,33 @@ def test_bundle__predicts_with_a_part_of_its_strength(tmp_path, strength):
     assert np.abs(weaker - as_trained).max() > 1e-3
     predictor.set_strength(1.0)
     np.testing.assert_allclose(predictor.predict(picture).probabilities.numpy(), as_trained, atol=1e-6)
+
+
+def test_bundle__is_written_as_it_was_trained_whatever_the_strength(tmp_path):
+    model, given = trained(), pixels()
+    as_trained = output(model, given)
+    set_strength(model, 0.5)
+    weaker = output(model, given)
+    save_bundle(tmp_path / "bundle", model, about(model))
+    np.testing.assert_array_equal(output(model, given), weaker)
+    again = load_bundle(tmp_path / "bundle", base=picture_model())
+    np.testing.assert_allclose(output(again, given), as_trained, atol=1e-6)
+    assert np.abs(as_trained - weaker).max() > 1e-3
+
+
+def test_bundle__can_be_trained_further(tmp_path):
+    model, given = trained(), pixels(8)
+    save_bundle(tmp_path / "bundle", model, about(model))
+    frozen = load_bundle(tmp_path / "bundle", base=picture_model())
+    again = load_bundle(tmp_path / "bundle", base=picture_model(), is_trainable=True)
+    assert count_parameters(frozen)[0] == 0
+    assert count_parameters(again) == count_parameters(model)
+    np.testing.assert_allclose(output(again, given), output(model, given), atol=1e-6)
+    for one in (model, again):
+        one.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        one.fit(given, np.arange(8) % 4, verbose=0, shuffle=False)
+    np.testing.assert_allclose(output(again, given), output(model, given), atol=1e-4)
+    assert np.abs(output(again, given) - output(frozen, given)).max() > 1e-3
 
 
 @twice

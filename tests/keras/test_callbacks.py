@@ -116,6 +116,17 @@ def test_bundle_callback__that_cannot_write_at_the_end_lets_the_training_end(tmp
     assert len(history["loss"]) == 3
 
 
+@pytest.mark.parametrize("base", [None, picture_model], ids=["named base", "given base"])
+def test_push_callback__that_cannot_send_lets_the_training_end(tmp_path, base):
+    push = PushCallback(tmp_path / "nothing", "user/foxes", base=base and base())
+    later = f"lumora push {tmp_path / 'nothing'} user/foxes" if base is None else "'user/foxes', base=model"
+    with pytest.warns(LumoraWarning, match="was not sent: There is no folder") as told:
+        _, history = fitted([push, RunCallback(tmp_path / "run")], epochs=1)
+    assert [later in str(one.message) for one in told if one.category is LumoraWarning] == [True]
+    assert push.address is None
+    assert len(history["loss"]) == 1
+
+
 def train_and_push(folder, repository):
     push = PushCallback(folder, repository, base=picture_model(), token=TOKEN)
     fitted([BundleCallback(folder, about, monitor=None), push], epochs=1)

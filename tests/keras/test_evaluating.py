@@ -1,14 +1,20 @@
 """Metrics of Keras models: the numbers that the torch path gives for the same predictions."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 import torch
-from tests.keras.making import not_on_jax, picture_model, pixels, value
+from tests.keras.making import fill, not_on_jax, once, output, picture_model, pixels, value
 
+from lumora import LoraConfig
 from lumora.data import Labels
 from lumora.errors import MetricError
-from lumora.integrations.keras import MetricCallback, describe, evaluate
+from lumora.integrations.keras import MetricCallback, apply_lora, describe, evaluate, load_bundle, save_bundle
+from lumora.integrations.keras.library import tensorflow
 from lumora.models import Preprocessing
 from lumora.tasks import Classification, Segmentation
 
@@ -42,6 +48,38 @@ def test_evaluate__gives_the_scores_of_the_torch_path(task, make):
         metrics.update(logits if task is CLASSES else logits.permute(0, 3, 1, 2), torch.from_numpy(labels))
     expected = metrics.scores()
     assert dict(evaluate(model, task, data)) == pytest.approx(dict(expected), abs=1e-6)
+
+
+def check_mirrored(folder):
+    """In a process of its own: TensorFlow must know of its devices before it uses one."""
+    tf = tensorflow()
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    data, config = list(batches(CLASSES)), LoraConfig(r=2, target_modules=["hidden"], modules_to_save=["score"])
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = apply_lora(picture_model(), config)
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    fill(model)
+    measured = MetricCallback(CLASSES, data)
+    model.fit(pixels(8), np.arange(8) % 4, batch_size=4, verbose=0, callbacks=[measured])
+    alone = apply_lora(picture_model(), config)
+    alone.set_weights(model.get_weights())
+    assert dict(measured.scores) == pytest.approx(dict(evaluate(alone, CLASSES, data)), abs=1e-5)
+    save_bundle(folder, model, describe(model, CLASSES, Preprocessing(resize=(12, 12)), (12, 12)))
+    again = load_bundle(folder, base=picture_model())
+    np.testing.assert_allclose(output(again, pixels()), output(alone, pixels()), atol=1e-5)
+
+
+@once
+def test_model_on_several_devices__is_measured_and_bundled_as_on_one(tmp_path):
+    code = (
+        "import lumora.integrations.keras.library\n"
+        "from tests.keras.test_evaluating import check_mirrored\n"
+        f"check_mirrored({str(tmp_path / 'bundle')!r})\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
 
 
 def test_mean_iou__is_that_of_the_definition():

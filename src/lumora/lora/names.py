@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -17,6 +17,11 @@ def ends_with(path: str, entry: str) -> bool:
 def is_inside(path: str, owner: str) -> bool:
     """Whether a path is that of a module or of something in it."""
     return path == owner or path.startswith(owner + ".")
+
+
+def is_inside_any(path: str, owners: Iterable[str]) -> bool:
+    """Whether a path is that of one of several modules or of something in one."""
+    return any(is_inside(path, owner) for owner in owners)
 
 
 def matches(path: str, wanted: Collection[str] | str | None) -> bool:

@@ -20,7 +20,7 @@ from lumora.lora.matching import (
     note_unused_patterns,
     saved_paths,
 )
-from lumora.lora.names import ends_with, exactly, is_inside, matches, pattern_value
+from lumora.lora.names import ends_with, exactly, is_inside, is_inside_any, matches, pattern_value
 from lumora.lora.saved import AuxiliaryTrainingWrapper
 
 ALL_LINEAR = "all-linear"
@@ -71,14 +71,14 @@ def choose(model: nn.Module, config: LoraConfig, *, saved: Collection[str] = (),
     choice = Choice(config=config, notes=notes)
     choice.saved = _saved(modules, config, saved, choice, strict)
     taken = [path for path, module in modules.items() if isinstance(module, AuxiliaryTrainingWrapper)]
-    free = {p: m for p, m in modules.items() if not any(is_inside(p, s) for s in (*choice.saved, *taken))}
+    free = {p: m for p, m in modules.items() if not is_inside_any(p, (*choice.saved, *taken))}
     wanted = _wanted(model, free, config, choice)
     if wanted is None:
         return choice
     choice.resolved = wanted
     check_clash(wanted, config, choice)
     if config.target_modules == wanted:
-        _check_taken(wanted, [p for p in modules if any(is_inside(p, t) for t in taken)], choice)
+        _check_taken(wanted, [p for p in modules if is_inside_any(p, taken)], choice)
     meant, kept = kept_paths(config, wanted, free)
     if config.target_modules is None and config.layers_to_transform is not None and kept:
         choice.resolved = set(kept)
@@ -170,7 +170,7 @@ def _all_linear(model: nn.Module, free: dict[str, nn.Module]) -> set[str] | str:
         for path, module in free.items()
         if (kind := _kind(module)) is not None
         and issubclass(kind, _LINEAR_KINDS)
-        and not any(is_inside(path, h) for h in heads)
+        and not is_inside_any(path, heads)
         and _attention_around(path, free) is None
     ]
     return exactly(paths, free)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lumora.errors import AdapterError, LumoraWarning, NoMatchingPeftModuleError, TargetError
 from lumora.integrations.keras.adapter import Adapter, adapter_in, attach, detach
 from lumora.integrations.keras.choosing import Choice, choose, frozen_biases, mistaken_names
+from lumora.integrations.keras.guarding import guard, unguard
 from lumora.integrations.keras.layers import is_batch_norm, layers_of, own_weights, parameters_of
 from lumora.integrations.keras.library import Layer, Model, ops
 from lumora.integrations.keras.preprocessor import warn_of_preprocessor
 from lumora.lora.config import LoraConfig
-from lumora.lora.names import exactly, is_inside
+from lumora.lora.names import exactly, is_inside_any
 
 _RECORD = "_lumora_adapted"
 _BIASES = ("bias", "beta")
@@ -31,28 +33,13 @@ class Adapted:
     """The layers that are trained and saved whole."""
 
 
-@dataclass(frozen=True)
-class NotSaved:
-    """Stands in the place of an adapted model's `save`: Keras would write a file without the adapters."""
-
-    model: str
-
-    def __call__(self, *_: object, **__: object) -> None:
-        """Raise, and say what to do."""
-        raise AdapterError(
-            f"{self.model}.save would leave out the adapters, and a ModelCheckpoint does so, too. Write them with "
-            "save_adapter or save_bundle, or call merge_lora first. model.save_weights and "
-            "ModelCheckpoint(..., save_weights_only=True) hold them."
-        )
-
-
 def apply_lora(model: Model, config: LoraConfig) -> Model:
     """Put adapters into a Keras model and freeze the rest of it; returns the same model.
 
     It trains on every backend, with `fit` or a loop of one's own; compile it after this. Adapters lie in their layers
     as `layer.lora` and are added beside the frozen kernel, so its gradient is never computed. Batch norms of the base
-    keep their statistics unless `batch_norm="saved"`, or the layer is in `modules_to_save`. `model.save` is refused
-    until `merge_lora` or `remove_lora`: Keras would leave out the adapters.
+    keep their statistics unless `batch_norm="saved"`, or the layer is in `modules_to_save`. Until `merge_lora` or
+    `remove_lora`, Keras cannot save or copy the model or one around it: it would leave out the adapters.
 
     Args:
         model: a built model, without adapters.
@@ -95,7 +82,7 @@ def _apply(model: Model, choice: Choice) -> Model:
     if not isinstance(wanted, set):
         wanted = exactly([target.path for target in choice.targets], layers_of(model))
     _set_record(model, Adapted(replace(config, target_modules=wanted), tuple(choice.saved)))
-    vars(model)["save"] = NotSaved(model.name)
+    guard(model)
     if config.inference_mode:
         freeze_all(model)
     return model
@@ -122,12 +109,24 @@ def adapters_of(model: Model) -> dict[str, tuple[Layer, Any]]:
 def set_strength(model: Model, strength: float) -> None:
     """Let the adapters count `strength` times as much as they were trained to; 0 leaves the base and what else learnt.
 
-    A file that is saved holds the adapters as they were trained.
+    A file that is saved holds the adapters as they were trained. Nothing is compiled again.
     """
     adapted(model)
     for _, adapter in adapters_of(model).values():
         adapter.strength = strength
-    _forget_functions(model)
+
+
+@contextmanager
+def as_trained(model: Model) -> Generator[None]:
+    """Inside, adapters count as much as they were trained to."""
+    before = [(adapter, adapter.strength) for _, adapter in adapters_of(model).values()]
+    try:
+        for adapter, _ in before:
+            adapter.strength = 1.0
+        yield
+    finally:
+        for adapter, strength in before:
+            adapter.strength = strength
 
 
 def merge_lora(model: Model) -> Model:
@@ -145,7 +144,7 @@ def remove_lora(model: Model) -> Model:
     for layer, _ in adapters_of(model).values():
         detach(layer)
     _set_record(model, None)
-    vars(model).pop("save", None)
+    unguard(model)
     _thaw(model)
     _forget_functions(model)
     return model
@@ -171,7 +170,7 @@ def trained_biases(model: Model) -> Iterator[tuple[str, Any]]:
     if record.config.bias == "none":
         return
     for path, layer in layers_of(model).items():
-        if any(is_inside(path, one) for one in record.saved):
+        if is_inside_any(path, record.saved):
             continue
         if record.config.bias == "all" or adapter_in(layer) is not None:
             yield from ((path, v) for v in layer._trainable_variables if v.name in _BIASES)
@@ -182,7 +181,7 @@ def moving_norms(model: Model) -> Iterator[tuple[str, Layer]]:
     record = adapted(model)
     if record.config.batch_norm == "saved":
         for path, layer in layers_of(model).items():
-            if is_batch_norm(layer) and not any(is_inside(path, one) for one in record.saved):
+            if is_batch_norm(layer) and not is_inside_any(path, record.saved):
                 yield path, layer
 
 
@@ -203,7 +202,7 @@ def _freeze(model: Model, choice: Choice) -> None:
     """Train what lies in saved layers and the biases asked for. The adapters come later, trainable."""
     _thaw(model)  # Keras takes whatever is inside a frozen layer for frozen
     layers = layers_of(model)
-    whole = [path for path in layers if any(is_inside(path, one) for one in choice.saved)]
+    whole = [path for path in layers if is_inside_any(path, choice.saved)]
     kept = {id(variable) for path in whole for variable in layers[path]._trainable_variables}
     adapted_paths = {target.path for target in choice.targets}
     for path, layer in layers.items():

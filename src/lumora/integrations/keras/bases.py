@@ -17,7 +17,7 @@ from lumora.integrations.keras.library import Model, keras, keras_hub
 from lumora.integrations.keras.logits import check_gives_logits
 from lumora.integrations.keras.preprocessor import warn_of_preprocessor
 from lumora.integrations.keras.values import tensor_of
-from lumora.lora.names import is_inside
+from lumora.lora.names import is_inside_any
 from lumora.models import Base, Preprocessing
 from lumora.models.fingerprint import of_tensors
 from lumora.models.heads import WIDTH
@@ -116,7 +116,7 @@ def fingerprint(model: Model) -> str | None:
     return of_tensors(
         (name, tensor_of(variable))
         for path, name, variable in all_weights(model)
-        if not any(is_inside(path, one) for one in record.saved) and id(variable) not in elsewhere
+        if not is_inside_any(path, record.saved) and id(variable) not in elsewhere
     )
 
 

@@ -20,9 +20,10 @@ from lumora.bundle.verify import verify_before_manifest
 from lumora.bundle.writing import write_tensors
 from lumora.data.durable import write_folder
 from lumora.errors import AdapterFileError, BundleError, LumoraError
-from lumora.integrations.keras.applying import is_adapted, remove_lora
+from lumora.integrations.keras.applying import adapted, as_trained, is_adapted, remove_lora
 from lumora.integrations.keras.bases import base_of, load_model
 from lumora.integrations.keras.files import all_weights, put_adapter, save_adapter, tensors_of
+from lumora.integrations.keras.guarding import copied_without_adapters
 from lumora.integrations.keras.in_torch import InTorch
 from lumora.integrations.keras.library import Model, keras
 from lumora.integrations.keras.precision import full_precision
@@ -39,12 +40,13 @@ def save_bundle(folder: str | os.PathLike[str], model: Model, about: About) -> N
 
     Args:
         folder: where to; what is there stays until the new one is whole.
-        model: with adapters, or trained fully.
+        model: with adapters, or trained fully. Adapters are written and proved as they were trained, whatever
+            `set_strength` says.
         about: what `describe` gave for it.
     """
     if (about.method == "lora") != is_adapted(model):
         raise BundleError(f'The bundle is to have the method "{about.method}", which is not how the model was trained.')
-    with full_precision():
+    with full_precision(), as_trained(model):
         proof = prove(InTorch(model), about)
 
     def fill(place: Path) -> None:
@@ -59,14 +61,23 @@ def save_bundle(folder: str | os.PathLike[str], model: Model, about: About) -> N
     write_folder(Path(folder), fill)
 
 
-def load_bundle(folder: str | os.PathLike[str], *, base: Model | None = None) -> Model:
-    """The Keras model of a bundle, to go on with. `lumora.load(folder)` gives a predictor instead."""
+def load_bundle(
+    folder: str | os.PathLike[str], *, base: Model | str | None = None, is_trainable: bool = False
+) -> Model:
+    """The Keras model of a bundle. `lumora.load(folder)` gives a predictor instead.
+
+    Args:
+        folder: what `save_bundle` wrote, or the name of a repository on the Hub.
+        base: the model as it was before training, or where it lies now; needed where the bundle's base has no name.
+        is_trainable: go on training an adapter; otherwise all of it is frozen. A model without adapters is as its base.
+    """
     from lumora import bundle
 
     loaded = bundle.load(folder, base=base)
     if not isinstance(loaded.model, InTorch):
         raise BundleError(f"The bundle {folder} is of a torch model; lumora.bundle.load gives it.")
-    return loaded.model.keras_model
+    model = loaded.model.keras_model
+    return _trainable(model) if is_trainable and is_adapted(model) else model
 
 
 def put_together(home: Path, about: About, *, base: Any, allow_other_base: bool) -> Loaded:
@@ -112,7 +123,8 @@ def _weights(model: Model) -> dict[str, Any]:
 def _copy_of(model: Model) -> Model:
     """The model made again from its own configuration, with the base's weights and without adapters."""
     try:
-        copy = type(model).from_config(model.get_config())
+        with copied_without_adapters():
+            copy = type(model).from_config(model.get_config())
     except (NotImplementedError, TypeError, ValueError) as error:
         raise BundleError(
             f"{model.name} cannot be made again from its configuration, so its bundle cannot be verified: {error} Save "
@@ -149,6 +161,12 @@ def _adapted_by(model: Model, home: Path) -> Model:
     if is_adapted(model):
         remove_lora(model)
     return put_adapter(model, stored.config, stored.tensors)
+
+
+def _trainable(model: Model) -> Model:
+    """The same adapter, put in once more as one to be trained."""
+    config, tensors = adapted(model).config, tensors_of(model)
+    return put_adapter(remove_lora(model), config, tensors, is_trainable=True)
 
 
 def _filled(model: Model, home: Path) -> Model:

@@ -109,6 +109,8 @@ class BundleCallback(keras.callbacks.Callback):
 class PushCallback(keras.callbacks.Callback):
     """Sends a bundle to a repository on the Hub when the training ends; what has arrived is checked.
 
+    Where that fails, the training ends all the same, with a warning that says how to send it later.
+
     Args:
         folder: of the bundle, as a `BundleCallback` before it in the list writes it.
         repository: on the Hub, made when missing.
@@ -134,9 +136,17 @@ class PushCallback(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Send the bundle."""
-        self.address = bundle_hub.push(
-            self.folder, self.repository, private=self.private, token=self.token, base=self.base
-        )
+        try:
+            self.address = bundle_hub.push(
+                self.folder, self.repository, private=self.private, token=self.token, base=self.base
+            )
+        except (LumoraError, OSError) as error:  # raised, it would take the history of `fit` with it
+            _warn(f"The bundle {self.folder} was not sent: {error} Send it later: {self._later()}")
+
+    def _later(self) -> str:
+        if self.base is None:
+            return f"lumora push {self.folder} {self.repository}"
+        return f"lumora.bundle.hub.push({str(self.folder)!r}, {self.repository!r}, base=model)"
 
 
 def _warn(text: str) -> None:

@@ -20,7 +20,7 @@ from lumora.lora.matching import (
     note_unused_patterns,
     saved_paths,
 )
-from lumora.lora.names import ends_with, exactly, is_inside, pattern_value
+from lumora.lora.names import ends_with, exactly, is_inside_any, pattern_value
 
 _USUAL = {"ViTBackbone": {"query", "value"}, "MiTBackbone": {"q", "v"}}
 """What is usually adapted, by the class of the model or of a layer in it."""
@@ -55,7 +55,7 @@ def choose(model: Model, config: LoraConfig) -> Choice:
     choice.problems += [*_refused_options(config), *_refused_model(model, layers)]
     saved = saved_paths(config, layers, choice)
     choice.saved = {path: layers[path] for path in saved}
-    free = {path: layer for path, layer in layers.items() if not any(is_inside(path, one) for one in saved)}
+    free = {path: layer for path, layer in layers.items() if not is_inside_any(path, saved)}
     adaptable = [path for path, layer in free.items() if kind_of(layer) is not None]
     wanted = _wanted(model, free, config, adaptable, choice)
     if wanted is None:
@@ -92,7 +92,7 @@ def frozen_biases(model: Model, choice: Choice) -> list[str]:
     if choice.config.bias != "all" or choice.config.batch_norm != "frozen":
         return []
     norms = [path for path, layer in layers_of(model).items() if is_batch_norm(layer)]
-    norms = [path for path in norms if not any(is_inside(path, one) for one in choice.saved)]
+    norms = [path for path in norms if not is_inside_any(path, choice.saved)]
     if not norms:
         return []
     return [

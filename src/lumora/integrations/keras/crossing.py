@@ -25,7 +25,7 @@ from lumora.integrations.keras.logits import check_gives_logits
 from lumora.integrations.keras.values import tensor_of
 from lumora.lora import LoraConfig, PeftModel, files, get_peft_model
 from lumora.lora.layers import LoraLayer
-from lumora.lora.names import is_inside
+from lumora.lora.names import is_inside, is_inside_any
 
 Numbers = np.ndarray[Any, Any]
 
@@ -206,7 +206,7 @@ def _weights_for_torch(
     """The path in Keras, the name in torch and the value of every weight, with adapters in modules to be merged."""
     for path, layer, name, variable in _paired(model, pairs):
         tensor, adapter = tensor_of(variable).float(), adapter_in(layer)
-        if adapter is not None and variable.name == adapter.kind.weight and _is_in_any(name, merged):
+        if adapter is not None and variable.name == adapter.kind.weight and is_inside_any(name, merged):
             tensor = tensor + tensor_of(adapter.update(layer)).float()
         value = _to_torch(layer, variable.name, tensor.numpy())
         yield path, name, torch.from_numpy(np.ascontiguousarray(value))
@@ -228,7 +228,7 @@ def _put_base(model: Model, other: nn.Module, pairs: Mapping[str, str]) -> None:
 
 def _adapted_in_torch(model: Model, other: nn.Module, pairs: Mapping[str, str], heads: Collection[str]) -> PeftModel:
     record = adapted(model)
-    ranks = {path: rank for path, rank in _ranks(model).items() if not _is_in_any(pairs.get(path, ""), heads)}
+    ranks = {path: rank for path, rank in _ranks(model).items() if not is_inside_any(pairs.get(path, ""), heads)}
     whole = [*_unlike_inner([*heads, *_saved_in_torch(model, record.saved, pairs)])]
     wrapped = get_peft_model(other, _renamed(record.config, whole, ranks, pairs))
     own = layers_of(model)
@@ -251,7 +251,7 @@ def _adapted_in_torch(model: Model, other: nn.Module, pairs: Mapping[str, str], 
 
 def _saved_in_torch(model: Model, saved: Collection[str], pairs: Mapping[str, str]) -> list[str]:
     """The torch modules of all weights in the layers that are trained whole."""
-    whole = [p for p, layer in layers_of(model).items() if own_weights(layer) and _is_in_any(p, saved)]
+    whole = [p for p, layer in layers_of(model).items() if own_weights(layer) and is_inside_any(p, saved)]
     if unknown := [path for path in whole if path not in pairs]:
         raise AdapterError(f"These layers have no counterpart in torch: {', '.join(unknown)}.")
     return [pairs[path] for path in whole]
@@ -337,13 +337,9 @@ def _is_saved(path: str, entries: list[str] | None) -> bool:
     return any(is_inside(path, entry) or f".{entry}." in f".{path}." for entry in entries or ())
 
 
-def _is_in_any(path: str, places: Collection[str]) -> bool:
-    return any(is_inside(path, place) for place in places)
-
-
 def _unlike_inner(paths: Collection[str]) -> dict[str, None]:
     """Each path once, without those inside another one."""
-    return {path: None for path in paths if not _is_in_any(path, [other for other in paths if other != path])}
+    return {path: None for path in paths if not is_inside_any(path, [other for other in paths if other != path])}
 
 
 def _ranks(model: Model) -> dict[str, tuple[int, float]]:

@@ -14,6 +14,7 @@ from lumora.integrations.keras.in_torch import logits_from
 from lumora.integrations.keras.library import Model, keras
 from lumora.integrations.keras.logits import check_gives_logits
 from lumora.integrations.keras.preprocessor import refuse_preprocessor
+from lumora.integrations.keras.values import channels_last
 from lumora.tasks import Task
 from lumora.tasks.evaluating import proved
 from lumora.tasks.metrics import Scores
@@ -101,7 +102,7 @@ def _each(data: Any) -> Iterator[Any]:
 def _last(pixels: Any) -> Any:
     if isinstance(pixels, list):
         raise MetricError("The pictures of a batch have different sizes; give the transform a step that sets one size.")
-    return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return channels_last(pixels)
 
 
 def _numpy(value: Any) -> np.ndarray[Any, Any]:

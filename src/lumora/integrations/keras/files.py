@@ -24,7 +24,7 @@ from lumora.integrations.keras.applying import (
     trained_biases,
 )
 from lumora.integrations.keras.kinds import Kind
-from lumora.integrations.keras.layers import layers_of, own_weights
+from lumora.integrations.keras.layers import layers_of, own_weights, training_of
 from lumora.integrations.keras.library import Layer, Model
 from lumora.integrations.keras.values import tensor_of
 from lumora.lora import files
@@ -136,11 +136,13 @@ def put_adapter(
     """The same for an adapter that was read already."""
     # How the factors started does not matter any more; they are all replaced.
     as_stored = replace(config, inference_mode=False, init_lora_weights=True, eva_config=None)
+    put_back = training_of(model)
     apply_stored(model, as_stored, is_trainable=is_trainable)
     try:
         put_tensors(model, tensors)
     except AdapterFileError:
         remove_lora(model)
+        put_back()
         raise
     if not is_trainable:
         freeze_all(model)

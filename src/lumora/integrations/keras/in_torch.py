@@ -12,6 +12,7 @@ from lumora.errors import MetricError, UnknownAdapterError
 from lumora.integrations.keras.applying import is_adapted, set_strength
 from lumora.integrations.keras.library import Array, Model, check_channels_last, keras
 from lumora.integrations.keras.logits import check_gives_logits
+from lumora.integrations.keras.values import channels_last
 
 
 class InTorch(nn.Module):
@@ -47,8 +48,7 @@ class InTorch(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Logits (N, K) or (N, K, h, w) of pictures (N, 3, H, W), on the CPU."""
-        pixels = pixel_values.detach().cpu().permute(0, 2, 3, 1).contiguous().numpy()
-        return logits_from(self.keras_model, pixels)
+        return logits_from(self.keras_model, channels_last(pixel_values))
 
 
 def logits_from(model: Model, pixels: Array) -> Tensor:
@@ -56,7 +56,8 @@ def logits_from(model: Model, pixels: Array) -> Tensor:
     check_channels_last()
     # Not the model's own: KerasHub's applies its preprocessor, and these pictures are prepared already.
     given = keras.Model.predict_on_batch(model, np.asarray(pixels))
-    logits = torch.from_numpy(np.array(_logits_in(given), dtype=np.float32))
+    # Under a MirroredStrategy every replica is given the whole batch, and their answers come one after the other.
+    logits = torch.from_numpy(np.array(_logits_in(given)[: len(pixels)], dtype=np.float32))
     return logits.permute(0, 3, 1, 2) if logits.dim() == 4 else logits
 
 

@@ -26,9 +26,9 @@ class Kind(ABC):
     b_key = "lora_B.weight"
     weight = "kernel"
 
-    @abstractmethod
     def unsuitable(self, layer: Layer) -> str | None:
         """Why a layer of this kind cannot be adapted, or None."""
+        return None
 
     @abstractmethod
     def shapes(self, layer: Layer, r: int) -> tuple[Shape, Shape]:
@@ -38,17 +38,17 @@ class Kind(ABC):
     def down(self, layer: Layer, inputs: Array, a: Array) -> Array:
         """The r numbers of each input."""
 
-    @abstractmethod
     def up(self, layer: Layer, hidden: Array, b: Array) -> Array:
         """What is added to the layer's outputs."""
+        return ops.matmul(hidden, b)
 
     @abstractmethod
     def plain(self, layer: Layer, inputs: Array) -> Array:
         """What the layer gives before bias and activation."""
 
-    @abstractmethod
     def update(self, layer: Layer, a: Array, b: Array) -> Array:
         """The change of the kernel that both factors make, in the kernel's shape."""
+        return ops.matmul(a, b)
 
     def finished(self, layer: Layer, outputs: Array) -> Array:
         """The outputs with bias and activation."""
@@ -88,9 +88,6 @@ class Kind(ABC):
 class DenseKind(Kind):
     """`Dense`: A (inputs, r), B (r, outputs)."""
 
-    def unsuitable(self, layer: Layer) -> str | None:
-        return None
-
     def shapes(self, layer: Layer, r: int) -> tuple[Shape, Shape]:
         inputs, outputs = layer._kernel.shape
         return (inputs, r), (r, outputs)
@@ -98,14 +95,8 @@ class DenseKind(Kind):
     def down(self, layer: Layer, inputs: Array, a: Array) -> Array:
         return ops.matmul(inputs, a)
 
-    def up(self, layer: Layer, hidden: Array, b: Array) -> Array:
-        return ops.matmul(hidden, b)
-
     def plain(self, layer: Layer, inputs: Array) -> Array:
         return ops.matmul(inputs, layer.kernel)
-
-    def update(self, layer: Layer, a: Array, b: Array) -> Array:
-        return ops.matmul(a, b)
 
 
 @dataclass(frozen=True)
@@ -199,9 +190,6 @@ class ConvKind(Kind):
     def plain(self, layer: Layer, inputs: Array) -> Array:
         return _convolved(layer, inputs, layer.kernel)
 
-    def update(self, layer: Layer, a: Array, b: Array) -> Array:
-        return ops.matmul(a, b)
-
     def bias(self, layer: Layer) -> Array:
         if layer.data_format == "channels_last":
             return layer.bias
@@ -250,24 +238,15 @@ class EmbeddingKind(Kind):
     b_key = "lora_embedding_B"
     weight = "embeddings"
 
-    def unsuitable(self, layer: Layer) -> str | None:
-        return None
-
     def shapes(self, layer: Layer, r: int) -> tuple[Shape, Shape]:
         return (layer.input_dim, r), (r, layer.output_dim)
 
     def down(self, layer: Layer, inputs: Array, a: Array) -> Array:
         return ops.take(a, ops.cast(inputs, "int32"), axis=0)
 
-    def up(self, layer: Layer, hidden: Array, b: Array) -> Array:
-        return ops.matmul(hidden, b)
-
     def plain(self, layer: Layer, inputs: Array) -> Array:
         rows = ops.take(layer.embeddings, ops.cast(inputs, "int32"), axis=0)
         return ops.cast(rows, layer.compute_dtype)
-
-    def update(self, layer: Layer, a: Array, b: Array) -> Array:
-        return ops.matmul(a, b)
 
 
 _KINDS: dict[type, Kind] = {

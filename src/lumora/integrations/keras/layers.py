@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -75,6 +75,20 @@ def own_weights(layer: Layer) -> list[Any]:
 def parameters_of(model: Model) -> list[Any]:
     """Every variable that training could change: all but statistics and random states."""
     return [variable for layer in (model, *_everything(model)) for variable in layer._trainable_variables]
+
+
+def training_of(model: Model) -> Callable[[], None]:
+    """What, once it is called, lets train again the layers and variables that are trained now, and no others."""
+    layers = [(layer, layer._trainable) for layer in model._flatten_layers()]
+    variables = [(variable, variable.trainable) for variable in parameters_of(model)]
+
+    def put_back() -> None:
+        for layer, was in layers:
+            layer._trainable = was  # `trainable` would set all inside it, too
+        for variable, was in variables:
+            variable.trainable = was
+
+    return put_back
 
 
 def head_paths(model: Model, layers: Mapping[str, Layer]) -> list[str]:

@@ -16,6 +16,7 @@ from lumora.data.loader import Order, ready, together
 from lumora.data.transforms import Transform
 from lumora.errors import DataError
 from lumora.integrations.keras.library import check_channels_last, keras, tensorflow
+from lumora.integrations.keras.values import channels_last
 from lumora.tasks import Task
 
 Numbers = np.ndarray[Any, Any]
@@ -107,7 +108,7 @@ class PictureDataset(keras.utils.PyDataset):
             )
         if "labels" not in batch:
             raise DataError("A sample has no label; `fit` needs one of each picture.")
-        return _channels(batch["pixel_values"]), _labels(batch["labels"])
+        return channels_last(batch["pixel_values"]), _labels(batch["labels"])
 
 
 def to_tf_dataset(
@@ -154,7 +155,7 @@ def _signature(pictures: PictureDataset, tf: Any) -> Any:
     item = pictures.pictures[0]
     if "labels" not in item:
         raise DataError(f"{pictures.pictures.samples[0].key} has no label; `fit` needs one of each picture.")
-    pixels, labels = _channels(item["pixel_values"][None]), _labels(item["labels"][None])
+    pixels, labels = channels_last(item["pixel_values"][None]), _labels(item["labels"][None])
     return tuple(tf.TensorSpec((None, *one.shape[1:]), one.dtype) for one in (pixels, labels))
 
 
@@ -226,10 +227,6 @@ def _no_batch(pictures: int, batch_size: int) -> str:
         "are left out where drop_last is True, which it is while shuffling if it is not said. Use a batch_size of "
         f"{pictures} or less, or drop_last=False."
     )
-
-
-def _channels(pixels: Tensor) -> Numbers:
-    return pixels.permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def _labels(labels: Tensor) -> Numbers:

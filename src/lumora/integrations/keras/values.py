@@ -25,3 +25,8 @@ def array_of(tensor: Tensor) -> np.ndarray[Any, Any]:
     """A tensor's value as `assign` takes it."""
     tensor = tensor.detach().cpu()
     return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
+
+
+def channels_last(pixels: Tensor) -> np.ndarray[Any, Any]:
+    """Pictures (N, 3, H, W) of torch as Keras's models see them: (N, H, W, 3)."""
+    return pixels.detach().cpu().permute(0, 2, 3, 1).contiguous().numpy()
