@@ -77,6 +77,18 @@ def test_start_from__base_method_and_adapters_are_the_bundles_where_nothing_is_s
     assert other.chosen.recipe.lora.r == 3
 
 
+def test_start_from__what_a_bundle_is_not_for_is_told_before_anything_is_computed(pictures, before):
+    asked = {"train.start_from": str(before.bundle), "train.method": "full"}
+    with pytest.raises(RecipeError) as refused:
+        plan(pictures / "masked", settings=asked, probe=False)
+    for told in (
+        "task: classification in",
+        "labels: 'blue', 'green'",
+        "what is trained: lora in the bundle, full here",
+    ):
+        assert told in str(refused.value)
+
+
 def test_start_from__refuses_what_is_no_bundle(tmp_path, pictures):
     asked = settings(train__start_from=str(tmp_path))
     with pytest.raises(BundleError, match="is no bundle"):

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from lumora.bundle import About, load, read_about
-from lumora.data.labels import listed
-from lumora.errors import BundleError, RecipeError
+from lumora.bundle import load, read_about
+from lumora.errors import BundleError
 from lumora.lora import LoraConfig, PeftModel, files
 from lumora.lora.names import is_inside
+from lumora.training.inheriting import refuse_others
 from lumora.training.ready import Ready
 from lumora.training.setup import Prepared, lora_config
 
@@ -21,13 +21,14 @@ _LISTED = 3
 def start_from_bundle(prepared: Prepared, given: Ready | None, told: Callable[[str], None]) -> None:
     """Put what the bundle of `train.start_from` has learnt into a model that has not begun; an error if it is another.
 
-    Costs a second model for the moment.
+    That it is of these labels was found out when the recipe was chosen. Costs a second model for the moment.
     """
     bundle = prepared.recipe.train.start_from
     if bundle is None:
         return
-    about = read_about(bundle)
-    _check(prepared, about, bundle)
+    theirs, ours = read_about(bundle).base, prepared.base
+    if theirs.fingerprint != ours.fingerprint:
+        refuse_others(bundle, {"base": (theirs.name, ours.name)})
     base = prepared.recipe.base.name if given is None else given.copy()
     loaded = load(bundle, base=base, task=prepared.source.task).model
     if isinstance(prepared.model, PeftModel) and isinstance(loaded, PeftModel):
@@ -53,27 +54,6 @@ def _learnt(prepared: Prepared, model: nn.Module) -> Mapping[str, Tensor]:
     if prepared.recipe.train.method != "head":
         return state
     return {name: tensor for name, tensor in state.items() if any(is_inside(name, h) for h in prepared.base.heads)}
-
-
-def _check(prepared: Prepared, about: About, bundle: str) -> None:
-    """Refuse a bundle of another kind, with all that is another."""
-    recipe, source, base = prepared.recipe, prepared.source, prepared.base
-    same_base = about.base.fingerprint == base.fingerprint
-    pairs = {
-        "task": (about.task, source.task),
-        "base": (about.base.name, about.base.name if same_base else base.name),
-        "labels": (listed(about.labels.names), listed(source.labels.names)),
-        "what is trained": (about.method, recipe.train.method),
-    }
-    problems = [f"{what}: {there} in the bundle, {here} here" for what, (there, here) in pairs.items() if there != here]
-    if not problems and about.labels.names != source.labels.names:
-        problems = ["labels: others in the bundle than here"]
-    if problems:
-        raise RecipeError(
-            f"This training cannot begin from {bundle} (train.start_from):\n"
-            + "\n".join(f"- {problem}" for problem in problems)
-            + "\nLeave these keys to be chosen, take the recipe of the bundle's own run, or leave train.start_from out."
-        )
 
 
 def _check_alike(own: Mapping[str, Tensor], learnt: Mapping[str, Tensor], bundle: str) -> None:
