@@ -18,7 +18,7 @@ def test_example__trains_measures_writes_a_bundle_and_predicts(arguments, tmp_pa
     command = [sys.executable, str(ROOT / "examples/semantic_segmentation_keras.py"), "--epochs", "2", "--size", "64"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [*command, "--out", str(tmp_path), *arguments], env=environment, capture_output=True, text=True, timeout=600
+        [*command, "--out", str(tmp_path), *arguments], env=environment, capture_output=True, text=True, timeout=1800
     )
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
