@@ -19,7 +19,7 @@ from lumora.data.durable import check_folder
 from lumora.data.sample import TaskName
 from lumora.errors import AdapterFileError, BundleError, LumoraError
 from lumora.lora import PeftModel, files, hub
-from lumora.lora.names import is_inside
+from lumora.lora.names import is_inside_any
 from lumora.models import Base, load_base
 
 _LISTED = 5
@@ -163,7 +163,7 @@ def name_to_load(about: About, home: Path) -> str:
 def _has_head(module: nn.Module, about: About, tensors: dict[str, Tensor]) -> bool:
     """Whether a ready model has the bundle's head already, in all its shapes; then it is left where it is."""
     own = module.state_dict()
-    of_head = [name for name in tensors if any(is_inside(name, head) for head in about.base.heads)]
+    of_head = [name for name in tensors if is_inside_any(name, about.base.heads)]
     return bool(of_head) and all(name in own and own[name].shape == tensors[name].shape for name in of_head)
 
 
@@ -184,7 +184,7 @@ def check_fingerprint(about: About, found: Base, home: Path, allow_other_base: b
 
 def check_head(found: Base, tensors: dict[str, Tensor], about: About, home: Path) -> None:
     """Raise if a tensor of the head is not in the bundle: the base's own would be a fresh one."""
-    wanted = [n for n in found.module.state_dict() if any(is_inside(n, head) for head in found.heads)]
+    wanted = [n for n in found.module.state_dict() if is_inside_any(n, found.heads)]
     lacking = [name for name in wanted if name not in tensors]
     if lacking:
         raise BundleError(

@@ -24,7 +24,7 @@ from lumora.bundle.proof import prove
 from lumora.data.durable import write_folder
 from lumora.errors import BundleError
 from lumora.lora import PeftModel, files
-from lumora.lora.names import is_inside
+from lumora.lora.names import is_inside_any
 from lumora.models.fingerprint import base_tensors
 
 Fill = Callable[[Path], None]
@@ -115,7 +115,7 @@ def _trained(model: nn.Module, about: About, trained: Mapping[str, Tensor] | Non
         )
     state: dict[str, Tensor] = model.state_dict()
     if trained is None and about.method == "head":
-        trained = {name: tensor for name, tensor in state.items() if _inside_any(name, about.base.heads)}
+        trained = {name: tensor for name, tensor in state.items() if is_inside_any(name, about.base.heads)}
     given = dict(state if trained is None else trained)
     wanted = list(state) if about.method == "full" else []
     unknown, lacking = [n for n in given if n not in state], [n for n in wanted if n not in given]
@@ -130,17 +130,13 @@ def _trained(model: nn.Module, about: About, trained: Mapping[str, Tensor] | Non
 
 def _check_heads(model: nn.Module, about: About, tensors: Collection[str]) -> None:
     """Raise if a part of the head would be lost: a base that is loaded again has a fresh one."""
-    lost = [n for n, _ in base_tensors(model) if _inside_any(n, about.base.heads) and n not in tensors]
+    lost = [n for n, _ in base_tensors(model) if is_inside_any(n, about.base.heads) and n not in tensors]
     if lost:
         advice = f"modules_to_save={list(about.base.heads)!r}" if about.method == "lora" else "trained=..."
         raise BundleError(
             f"{len(lost)} tensors of the head ({lost[0]} ...) would not be in the bundle, and a base that is loaded "
             f"again has a fresh head. Train and save it whole: {advice}"
         )
-
-
-def _inside_any(name: str, paths: Collection[str]) -> bool:
-    return any(is_inside(name, path) for path in paths)
 
 
 def _kind(model: nn.Module) -> str:

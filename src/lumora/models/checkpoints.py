@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from lumora.errors import LumoraError, LumoraWarning
-from lumora.lora.names import is_inside
+from lumora.lora.names import is_inside_any
 from lumora.models import places
 
 
@@ -103,7 +103,7 @@ def load(cls: Any, name: str, config: Any, **options: Any) -> tuple[nn.Module, s
 
 def warn_of_missing(name: str, missing: Collection[str], heads: Collection[str] = ()) -> None:
     """Warn of weights outside the head that the checkpoint does not have."""
-    absent = sorted(key for key in missing if not any(is_inside(key, head) for head in heads))
+    absent = sorted(key for key in missing if not is_inside_any(key, heads))
     if absent:
         shown = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
         warnings.warn(

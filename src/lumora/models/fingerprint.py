@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from lumora.lora.layers import LoraLayer
 from lumora.lora.model import PeftModel
-from lumora.lora.names import is_inside
+from lumora.lora.names import is_inside_any
 from lumora.lora.saved import AuxiliaryTrainingWrapper
 from lumora.lora.targets import base_modules
 
@@ -46,7 +46,7 @@ def fingerprint(model: nn.Module, leave_out: Collection[str] = ()) -> str | None
     >>> fingerprint(one) == fingerprint(nn.Sequential(other))
     True
     """
-    return of_tensors((name, tensor) for name, tensor in base_tensors(model) if not _inside_any(name, leave_out))
+    return of_tensors((name, tensor) for name, tensor in base_tensors(model) if not is_inside_any(name, leave_out))
 
 
 def of_tensors(named: Iterable[tuple[str, Tensor]]) -> str | None:
@@ -85,10 +85,6 @@ def base_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def _digest(tensor: Tensor) -> str:
     flat = tensor.cpu().contiguous().reshape(-1)
     return hashlib.sha256(flat.view(torch.uint8).numpy().data if flat.numel() else b"").hexdigest()
-
-
-def _inside_any(name: str, paths: Collection[str]) -> bool:
-    return any(is_inside(name, path) for path in paths)
 
 
 def _shared_start(names: list[str]) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lumora.lora.layers import Conv, Conv1D, Linear, LoraLayer, MultiheadAttention, kind_of
-from lumora.lora.names import exactly, is_inside, matches
+from lumora.lora.names import exactly, is_inside_any, matches
 from lumora.lora.targets import base_modules
 from lumora.models.watching import empty_picture, trying_out
 
@@ -30,7 +30,7 @@ def every_layer(
     """
     modules = dict(base_modules(model))
     chosen = [p for p, m in modules.items() if _mixes(m) and (among is None or m in among)]
-    chosen = [p for p in chosen if not any(is_inside(p, out) for out in leave_out)]
+    chosen = [p for p in chosen if not is_inside_any(p, leave_out)]
     # An attention takes its output projection with it.
     chosen = [p for p in chosen if not isinstance(modules.get(p.rpartition(".")[0]), nn.MultiheadAttention)]
     endings = {path.rpartition(".")[2] for path in chosen}

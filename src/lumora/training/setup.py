@@ -13,7 +13,7 @@ from lumora.bundle.about import About, BaseReference, Method, installed_versions
 from lumora.data import Limits, Source, open_source
 from lumora.errors import RecipeError
 from lumora.lora import LoraConfig, get_peft_model
-from lumora.lora.names import is_inside
+from lumora.lora.names import is_inside_any
 from lumora.models import Base, load_base
 from lumora.models.untrained import start_anew
 from lumora.ops import accelerate
@@ -148,7 +148,7 @@ def trainable(base: Base, recipe: Recipe) -> nn.Module:
     if method == "lora":
         return get_peft_model(base.module, lora_config(base, recipe))
     for name, parameter in base.module.named_parameters():
-        parameter.requires_grad_(method != "head" or any(is_inside(name, head) for head in base.heads))
+        parameter.requires_grad_(method != "head" or is_inside_any(name, base.heads))
     return base.module
 
 
@@ -180,7 +180,7 @@ def norm_paths(base: Base) -> tuple[str, ...]:
         for path, module in base.module.named_modules()
         if "Norm" in type(module).__name__
         and isinstance(getattr(module, "weight", None), nn.Parameter)
-        and not any(is_inside(path, head) for head in base.heads)
+        and not is_inside_any(path, base.heads)
     )
 
 

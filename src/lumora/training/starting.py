@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lumora.bundle import load, read_about
 from lumora.errors import BundleError
 from lumora.lora import LoraConfig, PeftModel, files
-from lumora.lora.names import is_inside
+from lumora.lora.names import is_inside_any
 from lumora.training.inheriting import refuse_others
 from lumora.training.ready import Ready
 from lumora.training.setup import Prepared, lora_config
@@ -53,7 +53,7 @@ def _learnt(prepared: Prepared, model: nn.Module) -> Mapping[str, Tensor]:
     state: dict[str, Tensor] = model.state_dict()
     if prepared.recipe.train.method != "head":
         return state
-    return {name: tensor for name, tensor in state.items() if any(is_inside(name, h) for h in prepared.base.heads)}
+    return {name: tensor for name, tensor in state.items() if is_inside_any(name, prepared.base.heads)}
 
 
 def _check_alike(own: Mapping[str, Tensor], learnt: Mapping[str, Tensor], bundle: str) -> None:

@@ -20,7 +20,7 @@ from lumora.bundle.reading import check_head
 from lumora.errors import BundleError, LumoraError
 from lumora.lora import PeftModel, files
 from lumora.lora.layers import Conv, Linear, LoraLayer
-from lumora.lora.names import is_inside
+from lumora.lora.names import is_inside, is_inside_any
 from lumora.lora.saved import ModulesToSaveWrapper
 from lumora.models import Base, load_base
 from lumora.serve.hosting.addition import Addition, Update
@@ -89,7 +89,7 @@ def extract(
 def _of_head(tensors: Mapping[str, Tensor], structure: Base, home: Path) -> Addition:
     """The trained head alone."""
     modules: dict[str, nn.Module] = {}
-    outside = [name for name in tensors if not any(is_inside(name, head) for head in structure.heads)]
+    outside = [name for name in tensors if not is_inside_any(name, structure.heads)]
     if outside:
         raise NotSharedError(f"The bundle {home} changes {outside[0]} without adapters.")
     for path in structure.heads:

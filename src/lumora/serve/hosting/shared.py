@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lumora.bundle import About, proof
 from lumora.bundle.precision import full_precision
 from lumora.errors import RoutingError
-from lumora.lora.names import is_inside
+from lumora.lora.names import is_inside_any
 from lumora.models import Base
 from lumora.models.heads import put
 from lumora.serve.hosting.addition import Addition
@@ -130,7 +130,7 @@ class SharedBase:
 def _weights(base: Base) -> list[tuple[str, Tensor]]:
     """The tensors that the fingerprint is of, in its order, under their names in the module."""
     found = sorted(base.module.state_dict(keep_vars=True).items(), key=lambda item: item[0])
-    return [(name, tensor) for name, tensor in found if not any(is_inside(name, head) for head in base.heads)]
+    return [(name, tensor) for name, tensor in found if not is_inside_any(name, base.heads)]
 
 
 def _take_weights(base: Base, alike: SharedBase) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lumora.data import Source
 from lumora.errors import LumoraWarning
 from lumora.lora import PeftModel, files
-from lumora.lora.names import is_inside
+from lumora.lora.names import is_inside_any
 from lumora.lora.status import count_parameters
 from lumora.models import Base, load_base
 from lumora.models.adapters import TensorGroup, groups_of
@@ -88,7 +88,7 @@ def _saved(model: nn.Module, base: Base, recipe: Recipe) -> Mapping[str, Tensor]
     state: dict[str, Tensor] = model.state_dict()
     if recipe.train.method != "head":
         return state
-    return {name: tensor for name, tensor in state.items() if any(is_inside(name, head) for head in base.heads)}
+    return {name: tensor for name, tensor in state.items() if is_inside_any(name, base.heads)}
 
 
 def _by_part(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
