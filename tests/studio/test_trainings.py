@@ -82,6 +82,7 @@ def test_begin__is_found_again_stopped_and_gone_on_with(trainings, opened, pictu
 
     later.resume(folder)
     until(lambda: later.of(folder).state == "running" and len(RunFolder(folder).read_metrics()) > epochs)
+    until(lambda: steps_of(later.of(folder)) is not None)  # one stopped while it evaluates goes on with that
     assert steps_of(later.of(folder)).steps == 100_000 * 3
     os.kill(worker(folder), signal.SIGKILL)
     until(lambda: later.of(folder).state == "stopped")
