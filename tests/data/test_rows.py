@@ -87,6 +87,9 @@ WHOLE = {
     "planes": by_tifffile(np.ascontiguousarray(rgb().transpose(2, 0, 1)), planarconfig="separate", photometric="rgb"),
     "turned": by_pillow("tiff_lzw", tiffinfo={274: 6}),
     "one compressed strip": by_pillow("tiff_lzw", strip_size=10**9),
+    "zero is white, one compressed strip": by_tifffile(
+        grey16(), photometric="miniswhite", compression="zlib", rowsperstrip=10**6
+    ),
 }
 
 

@@ -118,8 +118,9 @@ def test_bundle_callback__that_cannot_write_at_the_end_lets_the_training_end(tmp
 
 @pytest.mark.parametrize("base", [None, picture_model], ids=["named base", "given base"])
 def test_push_callback__that_cannot_send_lets_the_training_end(tmp_path, base):
-    push = PushCallback(tmp_path / "nothing", "user/foxes", base=base and base())
-    later = f"lumora push {tmp_path / 'nothing'} user/foxes" if base is None else "'user/foxes', base=model"
+    push = PushCallback(tmp_path / "no thing", "user/foxes", base=base and base(), private=True)
+    named = f"lumora push '{tmp_path / 'no thing'}' user/foxes --private"
+    later = named if base is None else "'user/foxes', base=model, private=True)"
     with pytest.warns(LumoraWarning, match="was not sent: There is no folder") as told:
         _, history = fitted([push, RunCallback(tmp_path / "run")], epochs=1)
     assert [later in str(one.message) for one in told if one.category is LumoraWarning] == [True]

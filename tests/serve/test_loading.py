@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import shutil
 import threading
 import weakref
 from concurrent.futures import CancelledError
@@ -106,7 +107,11 @@ def test_load__puts_bundles_on_the_base_that_is_given_if_they_were_made_on_it(tm
 def test_load__tells_that_the_base_that_is_given_is_another(tmp_path, given):
     folder = bundle(tmp_path / "it", *given)
     other = save_vit(tmp_path / "other", seed=77)
-    assert Pool([folder], device="cpu", base=str(other)).get("it").name == "it"  # on its own
+    pool = Pool([folder], device="cpu", base=str(other))
+    assert pool.get("it").name == "it"  # on its own
+    shutil.rmtree(other)
+    pool.add_anew("it")  # which does not ask for the other any more
+    save_vit(other, seed=77)
     (tmp_path / "base").rename(tmp_path / "moved")
     with pytest.raises(lumora.errors.BundleError, match=r"fingerprint .*other' has"):
         Pool([folder], device="cpu", base=str(other)).get("it")

@@ -1,12 +1,16 @@
 import json
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from tests.tiny_models import save_vit
 from tests.training.tiny import settings, weights_of
 
 import lumora
+from lumora.bundle.soup import soup
 from lumora.data.corrections import correct_labels
-from lumora.errors import BundleError, LumoraError, RecipeError
+from lumora.errors import BundleError, RecipeError
 from lumora.training import plan
 from lumora.training.choosing import explained
 from lumora.training.events import Listener
@@ -47,38 +51,48 @@ def test_start_from__a_training_begins_where_the_bundle_ended(tmp_path, pictures
 
 
 @pytest.mark.parametrize(
-    ("asked", "kind", "said"),
+    ("asked", "said"),
     [
-        ({"lora__r": 3}, LumoraError, "r 2 instead of 3"),
-        ({"train__method": "head"}, RecipeError, "what is trained: lora in the bundle, head here"),
-        ({"data__labels": ["green", "red", "blue"]}, RecipeError, "labels: "),
-        (
-            {"base__name": "python:tests.training.tiny:sees_otherwise"},
-            RecipeError,
-            "base: python:.*:sees in the bundle",
-        ),
+        ({"lora__r": 3}, "lora.r: 2 in the bundle, 3 here"),
+        ({"lora__start": "pissa"}, "lora.start: true in the bundle, 'pissa' here"),
+        ({"train__method": "head"}, "what is trained: lora in the bundle, head here"),
+        ({"data__labels": ["green", "red", "blue"]}, "labels: "),
+        ({"base__name": "python:tests.training.tiny:sees_otherwise"}, "base: python:.*:sees in the bundle"),
     ],
 )
-def test_start_from__refuses_a_bundle_of_another_kind(tmp_path, pictures, before, asked, kind, said):
+def test_start_from__refuses_a_bundle_of_another_kind(tmp_path, pictures, before, asked, said):
     asked = settings(train__start_from=str(before.bundle), **asked)
-    with pytest.raises(kind, match=said):
+    with pytest.raises(RecipeError, match=said):
         lumora.finetune(pictures / "classes", BASE, out=tmp_path / "run", settings=asked)
 
 
-def test_start_from__base_method_and_adapters_are_the_bundles_where_nothing_is_said(tmp_path, pictures, before):
-    asked = {"train.start_from": str(before.bundle), "train.epochs": 1, "pictures.size": 16}
+@pytest.mark.parametrize("is_soup", [False, True])
+def test_start_from__base_method_and_adapters_are_the_bundles_where_nothing_is_said(tmp_path, pictures, is_soup):
+    base = save_vit(tmp_path / "vit", seed=0)
+    asked = settings(lora__targets=["q_proj"], pictures__size=32, train__epochs=1)
+    before = lumora.finetune(pictures / "classes", str(base), out=tmp_path / "before", settings=asked).bundle
+    if is_soup:  # which no recipe has made
+        before = soup([before, before], tmp_path / "soup")
+    asked = {"train.start_from": str(before), "train.epochs": 1, "pictures.size": 32}
     planned = plan(pictures / "classes", settings=asked, probe=False)
     told = {key: (value, why) for key, value, _, why in explained(planned.chosen)}
-    for key, value in {"base.name": BASE, "train.method": "lora", "lora.r": 2}.items():
-        assert told[key] == (value, f"as in {before.bundle}")
+    inherited = {"base.name": str(base), "train.method": "lora", "lora.r": 4 if is_soup else 2}
+    for key, value in inherited.items():
+        assert told[key] == (value, f"as in {before}")
     run = lumora.finetune(pictures / "classes", out=tmp_path / "run", settings=asked)
-    assert weights_of(run.folder).keys() == weights_of(before.folder).keys()
-    other = plan(pictures / "classes", BASE, settings={**asked, "lora.r": 3}, probe=False)
-    assert other.chosen.recipe.lora.r == 3
+    was, now = (load_file(bundle / "adapter_model.safetensors") for bundle in (before, run.bundle))
+    assert {name: tensor.shape for name, tensor in now.items()} == {name: tensor.shape for name, tensor in was.items()}
+
+
+def test_start_from__a_bundle_cannot_ask_for_a_function_to_be_called(pictures, before):
+    with pytest.raises(BundleError, match="if you trust it, say so: base='python:tests.training.tiny:sees'"):
+        plan(pictures / "classes", settings={"train.start_from": str(before.bundle)}, probe=False)
 
 
 def test_start_from__what_a_bundle_is_not_for_is_told_before_anything_is_computed(pictures, before):
     asked = {"train.start_from": str(before.bundle), "train.method": "full"}
+    with pytest.raises(RecipeError, match=r"lora\.alpha: 2\.0 in the bundle, 5\.0 here"):
+        plan(pictures / "classes", settings={"train.start_from": str(before.bundle), "lora.alpha": 5}, probe=False)
     with pytest.raises(RecipeError) as refused:
         plan(pictures / "masked", settings=asked, probe=False)
     for told in (
@@ -95,12 +109,51 @@ def test_start_from__refuses_what_is_no_bundle(tmp_path, pictures):
         lumora.finetune(pictures / "classes", BASE, out=tmp_path / "run", settings=asked)
 
 
-@pytest.mark.parametrize("more", [{"train.method": "scratch"}, {"lora.start": "pissa"}])
-def test_start_from__contradicts_other_beginnings(more):
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["pissa", "pissa_niter_4", "olora"])
+def test_start_from__begins_on_the_same_part_of_the_base(tmp_path, pictures, start):
+    asked = settings(lora__start=start, **LAST)
+    first = lumora.finetune(pictures / "classes", BASE, out=tmp_path / "first", settings=asked)
+    again = settings(train__start_from=str(first.bundle), **STILL)
+    second = lumora.finetune(pictures / "classes", BASE, out=tmp_path / "second", settings=again)
+    picture = next((pictures / "classes" / "red").iterdir())
+    was, now = (lumora.load(run.bundle, base=BASE).predict(picture).probabilities for run in (first, second))
+    torch.testing.assert_close(now, was, atol=1e-5, rtol=1e-4)
+    with pytest.raises(RecipeError, match=rf"lora\.start: '{start}' in the bundle, true here"):
+        plan(pictures / "classes", BASE, settings={**again, "lora.start": True}, probe=False)
+
+
+def test_start_from__a_keras_bundle_is_said_to_be_one(tmp_path, pictures, before):
+    shutil.copytree(before.bundle, tmp_path / "bundle")
+    about = json.loads((tmp_path / "bundle" / "lumora.json").read_text())
+    about["base"] |= {"library": "keras", "name": "keras:/models/base.keras"}
+    (tmp_path / "bundle" / "lumora.json").write_text(json.dumps(about))
+    with pytest.raises(BundleError, match="is a Keras bundle"):
+        plan(pictures / "classes", BASE, settings={"train.start_from": str(tmp_path / "bundle")}, probe=False)
+
+
+def test_resume__refuses_a_bundle_that_has_other_labels_by_now(tmp_path, pictures, before):
+    shutil.copytree(before.bundle, tmp_path / "bundle")
+    asked = settings(train__start_from=str(tmp_path / "bundle"), **LAST)
+
+    class Breaks(Listener):
+        def opened(self, event):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lumora.finetune(pictures / "classes", BASE, out=tmp_path / "run", settings=asked, listeners=[Breaks()])
+    about = json.loads((tmp_path / "bundle" / "lumora.json").read_text())
+    about["labels"]["names"].reverse()
+    (tmp_path / "bundle" / "lumora.json").write_text(json.dumps(about))
+    with pytest.raises(RecipeError, match="labels: 'red', 'green', 'blue' in the bundle"):
+        lumora.training.resume(tmp_path / "run")
+
+
+def test_start_from__contradicts_random_weights():
     from lumora.training import parse_asked
 
     with pytest.raises(RecipeError, match=r"train\.start_from is 'run/bundle', but"):
-        parse_asked({"train.start_from": "run/bundle", **more})
+        parse_asked({"train.start_from": "run/bundle", "train.method": "scratch"})
 
 
 @pytest.mark.slow

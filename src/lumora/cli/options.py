@@ -34,4 +34,5 @@ MaxPixels = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace what this command has written there before.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Tell warnings, and the result in one line.")]
 Json = Annotated[bool, typer.Option("--json", help="Write the result as JSON, for machines.")]
+JsonAddress = Annotated[bool, typer.Option("--json", help="Write where it listens as a line of JSON, for machines.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

@@ -15,9 +15,9 @@ from typing import Any
 import typer
 
 
-def json(value: Mapping[str, Any]) -> None:
+def json(value: Mapping[str, Any], *, on_one_line: bool = False) -> None:
     """Write one JSON object."""
-    typer.echo(json_module.dumps(value, indent=2))
+    typer.echo(json_module.dumps(value, indent=None if on_one_line else 2))
 
 
 def numbers(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lumora.cli import options
+from lumora.cli import options, output
 from lumora.cli.loading import place
 from lumora.errors import ConfigError, LumoraError
 
@@ -79,6 +79,7 @@ def command(
     preload: Preload = True,
     base: options.Base = None,
     allow_other_base: options.AllowOtherBase = False,
+    json: options.JsonAddress = False,
     debug: options.Debug = False,
 ) -> None:
     """Answer over HTTP what pictures show, with many bundles over one base.
@@ -117,6 +118,7 @@ def command(
         base,
         allow_other_base,
         preload,
+        json,
     )
 
 
@@ -128,6 +130,7 @@ def _run(
     base: str | None,
     allow_other_base: bool,
     preload: bool,
+    json: bool,
 ) -> None:
     from lumora.serve import Pool
     from lumora.serve.http import logs
@@ -135,7 +138,12 @@ def _run(
 
     logs.set_up()
     pool = Pool(bundles, device=place(device), memory=memory, base=base, allow_other_base=allow_other_base)
-    serve(pool, settings, preload=preload)
+
+    def told(address: str) -> None:
+        if json:
+            output.json({"address": address, "bundles": pool.names}, on_one_line=True)
+
+    serve(pool, settings, preload=preload, told=told)
     leave(pool)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lumora.cli import options
+from lumora.cli import options, output
 from lumora.cli.stopping import SIGNALLED
 from lumora.errors import OutputError
 
@@ -29,7 +29,12 @@ Browse = Annotated[bool, typer.Option("--open/--no-open", help="Whether to open 
 
 
 def command(
-    data: Data = None, runs: Runs = Path("runs"), port: Port = None, open: Browse = True, debug: options.Debug = False
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    port: Port = None,
+    open: Browse = True,
+    json: options.JsonAddress = False,
+    debug: options.Debug = False,
 ) -> None:
     """Look at data, train, see results, try pictures: a page in your browser.
 
@@ -42,6 +47,8 @@ def command(
 
     def told(served: Served) -> None:
         typer.echo(f"The studio is at {served.address} (Ctrl-C ends it).", err=True)
+        if json:
+            output.json({"address": served.address, "runs": str(served.runs)}, on_one_line=True)
         if open:
             import webbrowser
 

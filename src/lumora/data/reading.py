@@ -308,14 +308,14 @@ def rgb(image: Image, name: str) -> Image:
         numbers = np.array(image).astype(np.int64)
         if numbers.min() < 0 or numbers.max() > 0xFFFF:
             raise _beyond(name, numbers, "0 to 65535")
-        if _zero_is_white(image):
+        if zero_is_white(image):
             numbers = 0xFFFF - numbers
         return Image.fromarray((numbers >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         numbers = np.array(image)
         if not (np.isfinite(numbers).all() and numbers.min() >= 0 and numbers.max() <= 1):
             raise _beyond(name, numbers, "0 to 1")
-        if _zero_is_white(image):
+        if zero_is_white(image):
             numbers = 1 - numbers
         return Image.fromarray((numbers * 255).round().astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
@@ -324,7 +324,7 @@ def rgb(image: Image, name: str) -> Image:
     return image.convert("RGB")
 
 
-def _zero_is_white(image: Image) -> bool:
+def zero_is_white(image: Image) -> bool:
     """Whether a TIFF's numbers say how dark pixels are; of 8 bits, Pillow has turned them by itself."""
     tags: Any = getattr(image, "tag_v2", {})
     return tags.get(_PHOTOMETRIC) == 0

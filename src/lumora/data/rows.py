@@ -20,6 +20,7 @@ from lumora.data.reading import (
     picture_of,
     rgb,
     too_large,
+    zero_is_white,
 )
 from lumora.data.tiff_segments import Segments, segments_of
 
@@ -147,9 +148,10 @@ class _AtHand:
 
 
 def _whole(image: Image, name: str) -> PictureRows:
-    """The picture decoded; one that is not upright is turned, which costs a copy."""
+    """The picture decoded; one that is not upright, say, is turned, which costs a copy."""
     with explained(name):
         image.load()
-    if orientation_of(image) != 1 or image.mode in ("P", "PA") or "transparency" in image.info:
+    palette = image.mode in ("P", "PA") or "transparency" in image.info
+    if palette or orientation_of(image) != 1 or zero_is_white(image):  # which parts of it do not say of themselves
         return _AtHand(picture_of(image, name))
     return _Decoded(image, name)

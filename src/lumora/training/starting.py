@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from lumora.bundle import load, read_about
+from lumora.bundle import load
 from lumora.errors import BundleError
-from lumora.lora import LoraConfig, PeftModel, files
+from lumora.lora import PeftModel, files
 from lumora.lora.names import is_inside_any
-from lumora.training.inheriting import refuse_others
+from lumora.training.inheriting import check_still_alike, refuse_others
 from lumora.training.ready import Ready
-from lumora.training.setup import Prepared, lora_config
+from lumora.training.setup import Prepared
 
 _LISTED = 3
 
@@ -21,29 +21,22 @@ _LISTED = 3
 def start_from_bundle(prepared: Prepared, given: Ready | None, told: Callable[[str], None]) -> None:
     """Put what the bundle of `train.start_from` has learnt into a model that has not begun; an error if it is another.
 
-    That it is of these labels was found out when the recipe was chosen. Costs a second model for the moment.
+    Costs a second model for the moment.
     """
     bundle = prepared.recipe.train.start_from
     if bundle is None:
         return
-    theirs, ours = read_about(bundle).base, prepared.base
+    theirs, ours = check_still_alike(bundle, prepared.recipe, prepared.source).base, prepared.base
     if theirs.fingerprint != ours.fingerprint:
         refuse_others(bundle, {"base": (theirs.name, ours.name)})
     base = prepared.recipe.base.name if given is None else given.copy()
     loaded = load(bundle, base=base, task=prepared.source.task).model
-    if isinstance(prepared.model, PeftModel) and isinstance(loaded, PeftModel):
-        here, there = (_config(prepared), loaded.peft_config[files.DEFAULT])
-        files.check_same_arithmetic(here, there, files.DEFAULT)
     own, learnt = _learnt(prepared, prepared.model), _learnt(prepared, loaded)
     _check_alike(own, learnt, bundle)
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(learnt[name])
     told(f"Adapters and head begin as they are in {bundle}, which was trained before.")
-
-
-def _config(prepared: Prepared) -> LoraConfig:
-    return lora_config(prepared.base, prepared.recipe)
 
 
 def _learnt(prepared: Prepared, model: nn.Module) -> Mapping[str, Tensor]:

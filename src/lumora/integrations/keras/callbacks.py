@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -145,8 +146,9 @@ class PushCallback(keras.callbacks.Callback):
 
     def _later(self) -> str:
         if self.base is None:
-            return f"lumora push {self.folder} {self.repository}"
-        return f"lumora.bundle.hub.push({str(self.folder)!r}, {self.repository!r}, base=model)"
+            return shlex.join(["lumora", "push", str(self.folder), self.repository, *["--private"] * self.private])
+        private = ", private=True" if self.private else ""
+        return f"lumora.bundle.hub.push({str(self.folder)!r}, {self.repository!r}, base=model{private})"
 
 
 def _warn(text: str) -> None:

@@ -43,7 +43,9 @@ def check_fits(
 
 def check_same_arithmetic(here: LoraConfig, read: LoraConfig, name: str) -> None:
     """Raise if an adapter's tensors would mean something else under the configuration that it has in the model."""
-    fields = ("r", "lora_alpha", "use_rslora", "use_dora", "lora_bias", "rank_pattern", "alpha_pattern")
+    fields = ["r", "lora_alpha", "use_rslora", "use_dora", "lora_bias", "rank_pattern", "alpha_pattern"]
+    if here.moves_base or read.moves_base:  # what the base has left depends on it
+        fields.append("init_lora_weights")
     if differ := [f for f in fields if getattr(here, f) != getattr(read, f)]:
         listed = ", ".join(f"{f} {getattr(read, f)!r} instead of {getattr(here, f)!r}" for f in differ)
         raise AdapterFileError(

@@ -149,7 +149,7 @@ class Loader:
         given = self._base
         if about.base.library == "keras":  # whose bundles' reader finds their own
             return given if about.base.is_nameless or str(given).startswith("keras:") else None
-        if isinstance(given, str):
+        if isinstance(given, str) and self._fitting.get(_key(about, given)) is not False:
             self._fetch_base(given, home, about)
         if given is not None and (self._allow_other_base or self._fits(given, about)):
             return given
@@ -259,6 +259,8 @@ def _is_base_of(about: About, given: str | nn.Module) -> bool:
             width=own.width,
             preprocessing=about.preprocessing,
         )
+    except MemoryError:  # which may be over in a moment
+        raise
     except Exception:  # a library's: it has no place for such a head, or takes pictures of another size
         return False
     return base.fingerprint == own.fingerprint

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
@@ -95,19 +95,23 @@ class Server(uvicorn.Server):
         return any(getattr(one, "cycle", None) is None for one in self.server_state.connections)
 
 
-def serve(pool: Pool, settings: Settings, *, preload: bool = False) -> None:
+def serve(
+    pool: Pool, settings: Settings, *, preload: bool = False, told: Callable[[str], None] = lambda address: None
+) -> None:
     """Answer requests until a signal says to end; then answer all that were accepted.
 
     Args:
         pool: the bundles.
         settings: where to listen, and the limits.
         preload: load all bundles before requests are taken; one that cannot be loaded is an error then.
+        told: called with the address as soon as requests can be made.
     """
     with _bound(settings) as listening:  # first, so that a port that is taken is told before anything is loaded
         for name in pool.names if preload else ():
             pool.get(name)
         with _explained(settings):
             listening.listen(_BACKLOG)
+        told(_address(listening))
         _run(listening, build(pool, settings), settings)
 
 
@@ -135,6 +139,11 @@ def _run(listening: socket.socket, gate: Gate, settings: Settings) -> None:
     server = Server(config, gate, settings.drain_delay)
     LOG.info("listening", extra={"fields": {"host": settings.host, "port": listening.getsockname()[1]}})
     server.run(sockets=[listening])
+
+
+def _address(listening: socket.socket) -> str:
+    host, port, *_ = listening.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @contextmanager

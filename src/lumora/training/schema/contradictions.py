@@ -103,12 +103,8 @@ def _even_ranks(values: Values) -> Iterator[str]:
 
 def _start_from(values: Values) -> Iterator[str]:
     bundle = values.get("train.start_from")
-    if bundle is None:
-        return
-    if values.get("train.method") == "scratch":
+    if bundle is not None and values.get("train.method") == "scratch":
         yield f"train.start_from is {bundle!r}, but train.method 'scratch' begins with random weights"
-    if values.get("lora.start", True) not in (True, False, "gaussian", "orthogonal"):
-        yield f"train.start_from is {bundle!r}, but lora.start {told(values['lora.start'])} changes the base's weights"
 
 
 def _patience(values: Values) -> Iterator[str]:
