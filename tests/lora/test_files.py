@@ -190,7 +190,10 @@ def test_load_adapter__reads_into_the_adapter_of_that_name(folder: Path) -> None
     assert any(p.requires_grad for p in model.parameters())
 
 
-@pytest.mark.parametrize("change", [{"lora_alpha": 5}, {"use_rslora": True}, {"alpha_pattern": {"body": 9}}])
+@pytest.mark.parametrize(
+    "change",
+    [{"lora_alpha": 5}, {"use_rslora": True}, {"alpha_pattern": {"body": 9}}, {"init_lora_weights": "pissa"}],
+)
 def test_load_adapter__refuses_a_file_of_other_arithmetic(folder: Path, change: dict[str, object]) -> None:
     edit_config(folder, **change)
     model = adapted()
