@@ -5,9 +5,10 @@
     python examples/semantic_segmentation_keras.py --model mit_b0_ade20k_512 --data merve/scene_parse_150 --size 512
 
 Without arguments a small SegFormer learns generated landscapes; nothing is fetched. `--model` names a preset of
-KerasHub for SegFormer's encoder, `--data` anything that `lumora.data.open_source` reads. The run lies in `OUT`, its
-bundle in `OUT/bundle`, and a picture of what the model sees in `OUT/overlay.png`. Needs `pip install 'lumora[keras]'`
-and a backend.
+KerasHub for SegFormer's encoder. `--data` comes from the Hub unless it is a folder that `datasets.save_to_disk` wrote;
+masks are read as those of SceneParse150: 0 is what nobody labelled, and the first class is 1. The run lies in `OUT`,
+its bundle in `OUT/bundle`, and a picture of what the model sees in `OUT/overlay.png`. Needs
+`pip install 'lumora[keras]'` and a backend.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from datasets import load_dataset, load_from_disk
 from PIL import Image
 
 import lumora
@@ -48,7 +50,8 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--model", help="a preset of KerasHub, such as mit_b0_ade20k_512; a small fresh one if not given"
     )
-    parser.add_argument("--data", help="a folder, a table, or a name on the Hub; generated landscapes if not given")
+    parser.add_argument("--data", help="a name on the Hub, or a folder; generated landscapes if not given")
+    parser.add_argument("--limit", type=int, default=50, help="use the first so many pictures; 0 for all")
     parser.add_argument("--size", type=int, default=64, help="of the pictures that the model sees")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=4)
@@ -59,8 +62,13 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
-def read_data(name: str | None, size: int) -> Source:
-    return open_source(name, task="segmentation") if name else scenes(40, size, task="segmentation")
+def read_data(name: str | None, limit: int, size: int) -> Source:
+    if name is None:
+        return scenes(40, size, task="segmentation")
+    dataset = load_from_disk(name) if Path(name).is_dir() else load_dataset(name, split="train")
+    chosen = dataset.select(range(min(limit, len(dataset)))) if limit else dataset
+    # The mask's 0 becomes 255, which counts nowhere, and classes start at 0. It is done here and nowhere else.
+    return open_source(chosen, task="segmentation", labels="ade20k", reduce_labels=True)
 
 
 def build(preset: str | None, size: int, classes: int) -> keras.Model:
@@ -99,7 +107,7 @@ def overlay(picture: Image.Image, mask: np.ndarray, palette: tuple) -> Image.Ima
 
 def main(options: argparse.Namespace) -> None:
     # --- data: KerasHub's models take tf.data on every backend -------------------------------------------------------
-    source = read_data(options.data, options.size)
+    source = read_data(options.data, options.limit, options.size)
     task = task_for(source)
     training = segmentation_train(options.size, MEAN, STD)  # scale, crop, flip and colour, mask and picture together
     measuring = segmentation_eval(options.size, MEAN, STD)
@@ -118,12 +126,14 @@ def main(options: argparse.Namespace) -> None:
 
     # --- training, with the metric, the bundle of the best epoch, and the Hub -----------------------------------------
     seen = Preprocessing(resize=(options.size, options.size), mean=MEAN, std=STD)
+    measured = MetricCallback(task, eval_set)
 
     def about(trained: keras.Model, scores: dict) -> About:
-        return describe(trained, task, seen, (options.size, options.size), metrics=scores)
+        per_class = measured.scores.per_class if measured.scores else None
+        return describe(trained, task, seen, (options.size, options.size), metrics=scores, per_class=per_class)
 
     run = RunCallback(options.out, source)
-    callbacks = [MetricCallback(task, eval_set), BundleCallback(run.bundle, about)]
+    callbacks = [measured, BundleCallback(run.bundle, about)]
     if options.push:
         base = build(options.model, options.size, len(task.labels))
         callbacks.append(PushCallback(run.bundle, options.push, base=base))

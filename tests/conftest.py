@@ -1,3 +1,4 @@
+import signal
 import warnings
 
 import pytest
@@ -10,6 +11,16 @@ from lumora.errors import LumoraWarning
 def _own_cache(tmp_path_factory, monkeypatch):
     """What Lumora keeps for the next time is kept for one test, and not in the home of whoever runs the tests."""
     monkeypatch.setenv("LUMORA_CACHE", str(tmp_path_factory.getbasetemp() / f"cache-{id(monkeypatch)}"))
+
+
+@pytest.fixture(autouse=True)
+def as_a_terminal_has_it():
+    """Signals do what they usually do; what a shell runs in the background ignores Ctrl-C."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -377,12 +377,10 @@ class Client:
     home: Path
     settings: dict[str, str] = field(default_factory=dict)
 
-    def run(self, work: Callable[..., Any], *args: Any, seconds: float = 60, **kwargs: Any) -> Any:
-        """What `work` returns; `FailedError` if it raises."""
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["lumora.lora", "httpx", "httpx2", "pytest", "tests.lora.adapter_folders"])
-        here, there = context.Pipe(duplex=False)
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that make a process know this Hub alone."""
+        return {
             "HF_ENDPOINT": self.endpoint,
             "HF_HOME": str(self.home),
             "HF_HUB_DISABLE_XET": "1",
@@ -393,8 +391,14 @@ class Client:
             "no_proxy": "127.0.0.1,localhost",
             **self.settings,
         }
+
+    def run(self, work: Callable[..., Any], *args: Any, seconds: float = 60, **kwargs: Any) -> Any:
+        """What `work` returns; `FailedError` if it raises."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["lumora.lora", "httpx", "httpx2", "pytest", "tests.lora.adapter_folders"])
+        here, there = context.Pipe(duplex=False)
         name = (work.__module__, work.__name__)  # its module is imported there, after the settings are made
-        process = context.Process(target=_in_child, args=(there, environment, name, args, kwargs))
+        process = context.Process(target=_in_child, args=(there, self.environment, name, args, kwargs))
         process.start()
         there.close()
         try:

@@ -42,9 +42,10 @@ class Running:
                 "1",
                 "--deadline",
                 "600",
+                "--json",
             ],
             stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         )
@@ -54,6 +55,9 @@ class Running:
         try:
             self.port = self.logged("listening")["port"]
             self.logged("ready")
+            assert self.process.stdout is not None
+            self.told = json.loads(self.process.stdout.readline())
+            """What it tells programs as soon as it listens."""
         except BaseException:
             self._end()
             raise

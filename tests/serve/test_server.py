@@ -140,6 +140,11 @@ def test_logs__are_lines_of_json_with_the_requests_id(server):
     assert server.said == []
 
 
+def test_json__is_a_line_with_the_address_and_the_bundles(server):
+    assert server.told == {"address": server.url, "bundles": ["animals", "birds", "places", "spots"]}
+    assert httpx.get(f"{server.told['address']}/v2/health/ready").status_code == 200
+
+
 def test_metrics__count_requests_pictures_and_bundles(server):
     before = server.metric("lumora_pictures_total")
     server.client.post("/predict/animals", files={"image": a_picture()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -72,21 +73,28 @@ def a_studio(folder: Path) -> Iterator[Callable[..., Running]]:
     with ExitStack() as stack:
 
         def start(*arguments: object, **variables: str) -> Running:
-            command = [PROGRAM, "studio", *map(str, arguments), "--no-open", "--port", "0"]
+            command = [PROGRAM, "studio", *map(str, arguments), "--no-open", "--port", "0", "--json"]
             process = subprocess.Popen(
-                command, cwd=folder, env=environment | variables, stderr=subprocess.PIPE, text=True
+                command,
+                cwd=folder,
+                env=environment | variables,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
             )
             stack.callback(process.wait)
             stack.callback(process.kill)
+            assert process.stdout is not None
             assert process.stderr is not None
-            found, said = None, list[str]()
-            for line in process.stderr:
-                said.append(line)
-                if found := re.search(r"http://127\.0\.0\.1:\d+", line):
-                    break
-            assert found, "".join(said)
-            Thread(target=process.stderr.read, daemon=True).start()  # a full pipe would stop it
-            return Running(found[0], process, heard)
+            said = list[str]()
+            reader = Thread(target=said.extend, args=(process.stderr,), daemon=True)  # a full pipe would stop it
+            reader.start()
+            if not (line := process.stdout.readline()):
+                reader.join()
+                raise AssertionError("".join(said))
+            told = json.loads(line)
+            assert told.keys() == {"address", "runs"}
+            return Running(told["address"], process, heard)
 
         yield start
 

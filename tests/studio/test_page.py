@@ -44,6 +44,8 @@ def test_data__a_folder_is_opened_looked_at_and_examined(studio, page, pictures)
 def test_data__masks_are_more_opaque_as_an_arrow_is_pressed(studio, page, pictures):
     shown = page.open(studio(pictures / "masked").address)
     picture = shown.locator("#data-samples img").first
+    picture.wait_for()
+    still(shown)
     before = picture.get_attribute("src")
     shown.locator("#data-opacity input[type=range]").focus()
     shown.keyboard.press("ArrowRight")
