@@ -29,6 +29,8 @@ $(INSTALLED): pyproject.toml | $(BIN)/python
 # Two test processes share the machine, so that each may use one thread.
 test test-slow: export OMP_NUM_THREADS = 1
 test test-slow: export MKL_NUM_THREADS = 1
+# Tests start hundreds of processes; what these import is compiled once.
+test test-slow: export PYTHONDONTWRITEBYTECODE =
 
 test: $(INSTALLED) ## run the tests, all but the slow ones
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"

@@ -1,12 +1,13 @@
-"""Python processes that begin at once: forked from one that has imported torch and torchvision and done nothing else.
+"""Python processes that begin at once: forked from one that has imported torch and others, and done nothing else.
 
-They are what `subprocess.run([python, ...])` gives, but for the seconds that the two imports take every time: processes
+They are what `subprocess.run([python, ...])` gives, but for the seconds that these imports take every time: processes
 of their own, with environment, folder and streams of their own. Tests of the beginning itself start real ones.
 """
 
 from __future__ import annotations
 
 import atexit
+import importlib
 import json
 import os
 import runpy
@@ -23,6 +24,9 @@ from typing import Any
 
 DEVNULL = subprocess.DEVNULL
 _CAN = hasattr(os, "fork") and hasattr(socket, "send_fds")
+_ALWAYS = ("torch", "torchvision", "scipy.optimize")
+_OF_THE_HUB = ("transformers.modeling_utils", "transformers.models.auto", "transformers.image_processing_utils")
+"""These read variables of the Hub when they are imported: not for processes to which other ones are given."""
 
 
 def run(
@@ -40,7 +44,7 @@ def run(
         return subprocess.run(arguments, env=env, cwd=cwd, check=check, **how)
     wish = {"arguments": arguments[module:], "env": dict(os.environ if env is None else env)}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, socket.socket(socket.AF_UNIX) as server:
-        server.connect(_server())
+        server.connect(_server(_of_the_hub(wish["env"]) == _USUAL))
         socket.send_fds(server, [b"."], [out.fileno(), err.fileno()])
         server.sendall(json.dumps({**wish, "cwd": str(cwd or Path.cwd())}).encode() + b"\n")
         code = int(server.makefile().readline())
@@ -56,12 +60,22 @@ def _text(file: Any, encoding: str | None, errors: str | None) -> str:
     return file.read().decode(encoding or "utf-8", errors or "strict")
 
 
+def _of_the_hub(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith(("HF_", "TRANSFORMERS_"))}
+
+
+_USUAL = _of_the_hub(os.environ)
+
+
 @cache
-def _server() -> str:
+def _server(with_hub: bool) -> str:
     """The address of this process's server, which ends with it."""
     folder = tempfile.TemporaryDirectory()
     address = Path(folder.name, "server")
-    process = subprocess.Popen([sys.executable, "-P", __file__, address], stdin=DEVNULL)
+    modules = (*_ALWAYS, *_OF_THE_HUB) if with_hub else _ALWAYS
+    others = {name: value for name, value in os.environ.items() if name not in _of_the_hub(os.environ)}
+    command = [sys.executable, "-P", __file__, address, *modules]
+    process = subprocess.Popen(command, env=others | _USUAL, stdin=DEVNULL)
 
     def end() -> None:
         process.kill()
@@ -78,10 +92,9 @@ def _server() -> str:
 # --- the server -------------------------------------------------------------------------------------------------------
 
 
-def _serve(address: str) -> None:
-    import torch  # noqa: F401
-    import torchvision  # noqa: F401
-
+def _serve(address: str, modules: Sequence[str]) -> None:
+    for module in modules:
+        importlib.import_module(module)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"{address}.new")
         listening.listen(64)
@@ -116,4 +129,4 @@ def _become(streams: Sequence[int], arguments: Sequence[str], env: Mapping[str, 
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(sys.argv[1], sys.argv[2:])
