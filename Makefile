@@ -57,6 +57,8 @@ $(KERAS_INSTALLED): pyproject.toml | $(KERAS_BIN)/python
 test-keras: export TF_CPP_MIN_LOG_LEVEL = 3
 test-keras: export OMP_NUM_THREADS = 1
 test-keras: export PYTHONWARNINGS = ignore::DeprecationWarning
+# Else JAX compiles for minutes what runs for seconds.
+test-keras: export XLA_FLAGS = --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 test-keras: $(KERAS_INSTALLED) ## run the tests of the Keras part on TensorFlow, JAX and torch
 	@for backend in $(KERAS_BACKENDS); do \
 		echo "Keras on $$backend"; \

@@ -22,18 +22,20 @@ def two(folder, kind):
     return [folder / f"runs/{name}/bundle" for name in ("first", "second")]
 
 
-def test_compare__masks(lumora, tmp_path):
+@pytest.mark.parametrize("tile", [None, 32])
+def test_compare__masks(lumora, tmp_path, tile):
     bundles = two(tmp_path, "segformer")
     for i in range(3):
         put(tmp_path / "pictures" / f"{i}.png", noise(60 + i, 80, seed=i))
     (tmp_path / "pictures/bad.png").write_bytes(b"")
     out = tmp_path / "out"
     arguments = ["predict", *bundles, tmp_path / "pictures", "--compare", "--out", out]
+    arguments += [] if tile is None else ["--tile", tile]
     ended = lumora(*arguments, "--skip-bad", "--json")
     assert ended.code == 0
     *lines, bad = lines_of(out)
     assert set(bad) == {"picture", "error"}
-    alone = {bundle.parent.name: library.load(bundle, device="cpu") for bundle in bundles}
+    alone = {bundle.parent.name: library.load(bundle, device="cpu", tile=tile) for bundle in bundles}
     for line in lines:
         masks = []
         for name, predictor in alone.items():

@@ -5,7 +5,6 @@ import pytest
 
 from lumora.integrations.keras.library import keras, keras_hub
 
-not_on_jax = pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX compiles it for minutes")
 once = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="starts a process; TensorFlow's suffices")
 twice = pytest.mark.skipif(
     keras.backend.backend() == "torch", reason="starts a process; TensorFlow's and JAX's suffice"

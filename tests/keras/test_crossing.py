@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 from tests.bundle.making import about_of, adapted, trained_whole
-from tests.keras.making import eager, fill, not_on_jax, once, output, pixels, twice, vit
+from tests.keras.making import eager, fill, once, output, pixels, twice, vit
 from tests.tiny_models import VIT
 
 from lumora import LoraConfig, PeftModel, get_peft_model
@@ -100,7 +100,7 @@ TORCH = {
 }
 
 
-@pytest.mark.parametrize("name", ["vit", pytest.param("segformer", marks=not_on_jax)])
+@pytest.mark.parametrize("name", ["vit", "segformer"])
 def test_model__computes_the_same_in_torch(name):
     make, side, _, _ = KERAS[name]
     model, given = make(), pixels(side=side)
@@ -108,7 +108,7 @@ def test_model__computes_the_same_in_torch(name):
     np.testing.assert_allclose(of_torch(to_torch(model), given), output(model, given), **CLOSE)
 
 
-@pytest.mark.parametrize("name", ["vit", pytest.param("segformer", marks=not_on_jax)])
+@pytest.mark.parametrize("name", ["vit", "segformer"])
 def test_model__computes_the_same_in_keras(name):
     make, side, _, _ = TORCH[name]
     model, given = make(), pixels(side=side)
@@ -122,7 +122,7 @@ def test_model__computes_the_same_in_keras(name):
         ("vit", {"bias": "lora_only"}),
         ("vit", {"bias": "all"}),
         ("vit", {"use_rslora": True, "rank_pattern": {"query": 2}}),
-        pytest.param("segformer", {"bias": "all", "batch_norm": "saved"}, marks=not_on_jax),
+        ("segformer", {"bias": "all", "batch_norm": "saved"}),
     ],
 )
 def test_adapter__computes_the_same_in_torch(name, options):
@@ -144,7 +144,7 @@ def test_adapter__computes_the_same_in_torch(name, options):
         ("vit", {"use_rslora": True, "alpha_pattern": {"v_proj": 2}}),
         ("vit", {"init_lora_weights": "pissa"}),
         ("vit", {"init_lora_weights": "olora", "bias": "all"}),
-        pytest.param("segformer", {}, marks=not_on_jax),
+        ("segformer", {}),
     ],
 )
 def test_adapter__computes_the_same_in_keras(name, options):
@@ -161,7 +161,7 @@ def test_adapter__computes_the_same_in_keras(name, options):
     assert count_parameters(made)[0] == model.get_nb_trainable_parameters()[0]
 
 
-@pytest.mark.parametrize("name", ["vit", pytest.param("segformer", marks=not_on_jax)])
+@pytest.mark.parametrize("name", ["vit", "segformer"])
 def test_layers_that_hold_others__are_saved_whole_in_torch_too(name):
     make, side, targets, head = KERAS[name]
     holding = {"vit": "backbone.vit_patching_and_embedding", "segformer": "linear_fuse"}[name]
@@ -299,7 +299,6 @@ def test_bundle_of_each_method__predicts_the_same_in_keras_and_back(method, tmp_
     np.testing.assert_allclose(of_torch(load_torch(tmp_path / "back").model, given), of_torch(model, given), **CLOSE)
 
 
-@not_on_jax
 def test_adapter_of_a_carried_model__is_read_by_another_one(tmp_path):
     """Paths do not depend on what was built before."""
     model = apply_lora(segformer(), LoraConfig(r=2, target_modules=["q"], modules_to_save=["linear_fuse"]))

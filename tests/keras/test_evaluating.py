@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import torch
-from tests.keras.making import fill, not_on_jax, once, output, picture_model, pixels, value
+from tests.keras.making import fill, once, output, picture_model, pixels, value
 
 from lumora import LoraConfig
 from lumora.data import Labels
@@ -135,7 +135,6 @@ def test_model_that_gives_probabilities__is_refused(name):
         evaluate(PROBABLE[name](), CLASSES, list(batches(CLASSES)))
 
 
-@not_on_jax
 def test_application__as_keras_builds_it_is_refused():
     model = keras.applications.MobileNet((32, 32, 3), 0.25, weights=None, classes=4)
     with pytest.raises(MetricError, match="'predictions' ends in a softmax"):

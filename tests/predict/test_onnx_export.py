@@ -201,7 +201,7 @@ def test_page__draws_masks_without_torch(tmp_path):
 
 
 def test_page__the_program_is_short():
-    assert len([line for line in scripts()[0].splitlines() if line.strip()]) <= 25
+    assert len([line for line in scripts()[0].splitlines() if line.strip()]) <= 20
 
 
 @pytest.mark.slow

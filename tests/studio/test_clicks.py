@@ -41,6 +41,13 @@ def test_train__is_stopped_and_gone_on_with(studio, page, long_training):
     expect(live).to_contain_text("of 300,000")
     before = live.inner_text()
     expect(live).not_to_have_text(before, timeout=PATIENCE)
+    # Curves and samples come as it goes: others after the next evaluation.
+    expect(shown.locator("#train-progress svg")).not_to_have_count(0, timeout=PATIENCE)
+    samples = shown.locator("#train-progress .lm-samples")
+    first = samples.get_attribute("alt", timeout=PATIENCE)
+    expect(samples).not_to_have_attribute("alt", first, timeout=PATIENCE)
+    assert samples.evaluate("image => image.decode().then(() => image.naturalWidth)") > 32
+    expect(heading).to_contain_text("is running")
     shown.locator("#train-stop").click()
     expect(heading).to_contain_text("was stopped", timeout=PATIENCE)
     expect(shown.locator("#train-stop")).to_be_disabled()

@@ -85,7 +85,7 @@ def test_start_from__base_method_and_adapters_are_the_bundles_where_nothing_is_s
 
 
 def test_start_from__a_bundle_cannot_ask_for_a_function_to_be_called(pictures, before):
-    with pytest.raises(BundleError, match="if you trust it, say so: base='python:tests.training.tiny:sees'"):
+    with pytest.raises(BundleError, match=r"if you trust it, say so: base='python:tests\.training\.tiny:sees'"):
         plan(pictures / "classes", settings={"train.start_from": str(before.bundle)}, probe=False)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -97,7 +96,7 @@ def _decisive(config: LoraConfig, wished: Mapping[str, object]) -> Iterator[tupl
 
 
 def _config_of(bundle: str, about: About) -> LoraConfig | None:
-    return files.read_config(os.path.expanduser(bundle)) if about.method == "lora" else None
+    return files.read_config(Path(bundle).expanduser()) if about.method == "lora" else None
 
 
 def _of(about: About, config: LoraConfig | None) -> Values:
