@@ -48,6 +48,27 @@ def vit(classes=5, dropout=0.0):
     return models.ViTImageClassifier(backbone, num_classes=classes)
 
 
+def segformer():
+    """KerasHub's SegFormer for pictures of 64 × 64, filled with numbers."""
+    keras.utils.set_random_seed(4)
+    models = keras_hub().models
+    encoder = models.MiTBackbone(
+        layerwise_depths=[1, 2, 1, 1],
+        num_layers=4,
+        layerwise_num_heads=[1, 2, 2, 4],
+        layerwise_sr_ratios=[4, 2, 1, 1],
+        max_drop_path_rate=0.1,
+        layerwise_patch_sizes=[7, 3, 3, 3],
+        layerwise_strides=[4, 2, 2, 2],
+        image_shape=(64, 64, 3),
+        hidden_dims=[8, 12, 16, 24],
+    )
+    backbone = models.SegFormerBackbone(image_encoder=encoder, projection_filters=16)
+    model = models.SegFormerImageSegmenter(backbone=backbone, num_classes=5)
+    fill(model, scale=0.2)
+    return model
+
+
 def pixels(count=3, side=12, seed=0):
     return np.random.default_rng(seed).normal(size=(count, side, side, 3)).astype("float32")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 from tests.bundle.making import about_of, adapted, trained_whole
-from tests.keras.making import eager, fill, once, output, pixels, twice, vit
+from tests.keras.making import eager, fill, once, output, pixels, segformer, twice, vit
 from tests.tiny_models import VIT
 
 from lumora import LoraConfig, PeftModel, get_peft_model
@@ -27,7 +27,6 @@ from lumora.integrations.keras import (
     set_strength,
     to_torch,
 )
-from lumora.integrations.keras.library import keras_hub
 from lumora.models import Preprocessing, load_base
 from lumora.tasks import Classification, Segmentation
 
@@ -58,26 +57,6 @@ def torch_segformer(activation="gelu_pytorch_tanh"):
         parameter.data.normal_(0, 0.2)
     model.decode_head.batch_norm.running_mean.normal_()
     return model.eval()
-
-
-def segformer():
-    keras.utils.set_random_seed(4)
-    models = keras_hub().models
-    encoder = models.MiTBackbone(
-        layerwise_depths=[1, 2, 1, 1],
-        num_layers=4,
-        layerwise_num_heads=[1, 2, 2, 4],
-        layerwise_sr_ratios=[4, 2, 1, 1],
-        max_drop_path_rate=0.1,
-        layerwise_patch_sizes=[7, 3, 3, 3],
-        layerwise_strides=[4, 2, 2, 2],
-        image_shape=(64, 64, 3),
-        hidden_dims=[8, 12, 16, 24],
-    )
-    backbone = models.SegFormerBackbone(image_encoder=encoder, projection_filters=16)
-    model = models.SegFormerImageSegmenter(backbone=backbone, num_classes=5)
-    fill(model, scale=0.2)
-    return model
 
 
 def of_torch(model, given):

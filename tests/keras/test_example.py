@@ -13,9 +13,7 @@ from PIL.Image import fromarray
 from tests.data.making import noise
 from tests.docs.pages import run_page
 from tests.hub_server import TOKEN, Client, serving
-from tests.keras.making import once
-
-from lumora.integrations.keras.library import keras_hub
+from tests.keras.making import once, segformer
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,17 +39,7 @@ def test_example__trains_measures_writes_a_bundle_and_predicts(arguments, tmp_pa
 
 @once
 def test_example__learns_scenes_from_the_encoder_of_a_preset_and_sends_the_bundle(tmp_path):
-    keras_hub().models.MiTBackbone(
-        layerwise_depths=[1, 1, 1, 1],
-        num_layers=4,
-        layerwise_num_heads=[1, 1, 1, 1],
-        layerwise_sr_ratios=[4, 2, 1, 1],
-        max_drop_path_rate=0.0,
-        layerwise_patch_sizes=[7, 3, 3, 3],
-        layerwise_strides=[4, 2, 2, 2],
-        image_shape=(64, 64, 3),
-        hidden_dims=[4, 6, 8, 10],
-    ).save_to_preset(str(tmp_path / "encoder"))
+    segformer().backbone.image_encoder.save_to_preset(str(tmp_path / "encoder"))
     # As SceneParse150: 0 is not labelled, 1 is wall and 3 is sky.
     mask = fromarray(np.repeat(np.array([0, 1, 3, 3], np.uint8), 16)[:, None].repeat(64, axis=1))
     scenes = {"image": [fromarray(noise(64, 64, seed=i)) for i in range(12)], "annotation": [mask] * 12}
