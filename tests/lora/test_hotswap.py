@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lumora.errors import AdapterError, AdapterKeyError, AdapterShapeError, UnknownAdapterError
+from lumora.errors import AdapterError, AdapterFileError, AdapterKeyError, AdapterShapeError, UnknownAdapterError
 from lumora.lora import (
     LoraConfig,
     PeftModel,
@@ -247,6 +247,7 @@ PROBLEMS: dict[str, tuple[type[Exception], dict[str, Any]]] = {
     "a head": (AdapterKeyError, {"modules_to_save": ["head"]}),
     "biases": (AdapterKeyError, {"bias": "all"}),
     "dora": (AdapterError, {"use_dora": True}),
+    "part of the base": (AdapterFileError, {"init_lora_weights": "pissa"}),
     "lora_bias": (AdapterError, {"lora_bias": True, "init_lora_weights": True}),
 }
 

@@ -55,6 +55,7 @@ def test_start_from__a_training_begins_where_the_bundle_ended(tmp_path, pictures
     [
         ({"lora__r": 3}, "lora.r: 2 in the bundle, 3 here"),
         ({"lora__start": "pissa"}, "lora.start: true in the bundle, 'pissa' here"),
+        ({"lora__dora": True}, "lora.dora: false in the bundle, true here"),
         ({"train__method": "head"}, "what is trained: lora in the bundle, head here"),
         ({"data__labels": ["green", "red", "blue"]}, "labels: "),
         ({"base__name": "python:tests.training.tiny:sees_otherwise"}, "base: python:.*:sees in the bundle"),
@@ -121,6 +122,21 @@ def test_start_from__begins_on_the_same_part_of_the_base(tmp_path, pictures, sta
     torch.testing.assert_close(now, was, atol=1e-5, rtol=1e-4)
     with pytest.raises(RecipeError, match=rf"lora\.start: '{start}' in the bundle, true here"):
         plan(pictures / "classes", BASE, settings={**again, "lora.start": True}, probe=False)
+
+
+def test_start_from__patterns_are_compared_by_what_they_say(tmp_path, pictures, before):
+    shutil.copytree(before.bundle, tmp_path / "bundle")
+    config = json.loads((tmp_path / "bundle" / "adapter_config.json").read_text())
+    pattern = {f"encoder.layer.{i}.attention.attention.query": 4.0 for i in range(4)}
+    (tmp_path / "bundle" / "adapter_config.json").write_text(json.dumps(config | {"alpha_pattern": pattern}))
+    asked = {"train.start_from": str(tmp_path / "bundle")}
+
+    def planned(pattern):
+        return plan(pictures / "classes", BASE, settings={**asked, "lora.alpha_pattern": pattern}, probe=False)
+
+    assert planned(dict(reversed(pattern.items()))).failed is None
+    with pytest.raises(RecipeError, match=r"lora\.alpha_pattern: .* in the bundle"):
+        planned(pattern | {"encoder.layer.3.attention.attention.query": 5.0})
 
 
 def test_start_from__a_keras_bundle_is_said_to_be_one(tmp_path, pictures, before):

@@ -152,6 +152,7 @@ def _whole(image: Image, name: str) -> PictureRows:
     with explained(name):
         image.load()
     palette = image.mode in ("P", "PA") or "transparency" in image.info
-    if palette or orientation_of(image) != 1 or zero_is_white(image):  # which parts of it do not say of themselves
+    turned = image.mode.startswith(("I", "F")) and zero_is_white(image)  # others Pillow has turned
+    if palette or turned or orientation_of(image) != 1:  # what a part of it does not say of itself
         return _AtHand(picture_of(image, name))
     return _Decoded(image, name)

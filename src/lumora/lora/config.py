@@ -206,7 +206,7 @@ class LoraConfig(PeftConfig):
     @property
     def moves_base(self) -> bool:
         """Whether the start takes part of the base's weights into the factors (PiSSA, OLoRA)."""
-        return str(self.init_lora_weights).startswith(("pissa", "olora"))
+        return moves_base(self.init_lora_weights)
 
     def _problems(self) -> list[str]:
         """Say everything that is wrong, so that one run shows it all."""
@@ -227,6 +227,11 @@ class LoraConfig(PeftConfig):
         if self.use_dora and self.lora_bias:
             problems.append("use_dora and lora_bias cannot be combined: DoRA rescales the update, not a bias")
         return problems
+
+
+def moves_base(start: object) -> bool:
+    """Whether adapters that begin so take part of the base's weights."""
+    return str(start).startswith(("pissa", "olora"))
 
 
 def _known_start(value: Any) -> bool:

@@ -135,7 +135,8 @@ def hotswap_adapter_from_state_dict(
 
 
 def _check_alike(old: LoraConfig, new: LoraConfig) -> None:
-    """Refuse what would change the structure of layers."""
+    """Refuse what would change the structure of layers, or belongs to another base."""
+    files.check_same_base(old, new)
     differing = [f for f in ("use_dora", "lora_bias") if getattr(old, f) != getattr(new, f)]
     if differing:
         raise AdapterError(

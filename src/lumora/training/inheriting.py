@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from lumora.bundle import About, read_about
 from lumora.bundle.elsewhere import check_in_torch
@@ -12,10 +13,12 @@ from lumora.data import Source
 from lumora.data.labels import Labels, listed
 from lumora.errors import RecipeError
 from lumora.lora import LoraConfig, files
+from lumora.lora.config import moves_base
+from lumora.lora.names import is_inside_any
 from lumora.training.recipe import Recipe, asked_of, parse_asked
 from lumora.training.schema import asked as asking
 from lumora.training.schema.asked import Values
-from lumora.training.schema.telling import told
+from lumora.training.schema.telling import raise_all, told
 
 _IN_CONFIG = {
     "lora.r": "r",
@@ -28,10 +31,10 @@ _IN_CONFIG = {
     "lora.start": "init_lora_weights",
 }
 """What decides what an adapter's tensors mean, and must be the same."""
-_ASIDE = ("base.name", "base.drop_path")
+_ASIDE = ("base.name", "base.drop_path", "lora.start")
 """Keys of these sections that are asked elsewhere, or say nothing of what the bundle's tensors are."""
 _OF_LAYERS = {"lora.targets": "target_modules", "lora.exclude": "exclude_modules"}
-"""What a recipe may say in other words; a bundle that no training has written has the configuration's alone."""
+"""What a recipe says in other words; a bundle that no recipe has made has the configuration's alone."""
 
 
 def inherited(asked: Recipe, source: Source) -> Recipe:
@@ -43,7 +46,7 @@ def inherited(asked: Recipe, source: Source) -> Recipe:
     check_in_torch(about, bundle)
     config = _config_of(bundle, about)
     _check_alike(bundle, about, config, wished, source)
-    values = _of(about, config)
+    values = {**_of_recipe(about), **_of_bundle(about, config)}
     if "base.name" not in wished:
         values["base.name"] = name_to_load(about, Path(bundle))
     return parse_asked({key: value for key, value in values.items() if key not in wished})
@@ -56,15 +59,14 @@ def check_still_alike(bundle: str, recipe: Recipe, source: Source) -> About:
     return about
 
 
-def refuse_others(bundle: str, pairs: Mapping[str, tuple[str, str]]) -> None:
+def refuse_others(bundle: str, others: Mapping[str, tuple[str, str]]) -> NoReturn:
     """An error that tells everything in which the bundle, named first, and the training are not the same."""
-    problems = [f"{what}: {there} in the bundle, {here} here" for what, (there, here) in pairs.items() if there != here]
-    if problems:
-        raise RecipeError(
-            f"This training cannot begin from {bundle} (train.start_from):\n"
-            + "\n".join(f"- {problem}" for problem in problems)
-            + "\nLeave these keys to be chosen, take the recipe of the bundle's own run, or leave train.start_from out."
-        )
+    problems = [f"{what}: {there} in the bundle, {here} here" for what, (there, here) in others.items()]
+    raise RecipeError(
+        f"This training cannot begin from {bundle} (train.start_from):\n"
+        + "\n".join(f"- {problem}" for problem in problems)
+        + "\nLeave these keys to be chosen, take the recipe of the bundle's own run, or leave train.start_from out."
+    )
 
 
 def _told_apart(there: Labels, here: Labels) -> tuple[str, str]:
@@ -81,37 +83,53 @@ def _check_alike(
         "labels": _told_apart(about.labels, source.labels),
         "what is trained": (about.method, str(method)),
     }
+    others = {what: pair for what, pair in pairs.items() if pair[0] != pair[1]}
     if config is not None and method == about.method:
-        pairs |= {key: (told(there), told(here)) for key, there, here in _decisive(config, wished)}
-    refuse_others(bundle, pairs)
+        others |= {key: (told(there), told(here)) for key, there, here in _other_values(config, wished)}
+    if others:
+        refuse_others(bundle, others)
 
 
-def _decisive(config: LoraConfig, wished: Mapping[str, object]) -> Iterator[tuple[str, object, object]]:
-    """What decides what the tensors mean: key, value of the bundle, value that is wished."""
+def _other_values(config: LoraConfig, wished: Mapping[str, object]) -> Iterator[tuple[str, object, object]]:
+    """Where what decides the meaning of tensors is not the same: key, value of the bundle, value that is wished."""
     for key, there in _values(config, _IN_CONFIG).items():
         here = wished.get(key, there)
-        # All others begin with the base as it is, and where they begin is forgotten here.
-        if key != "lora.start" or config.moves_base or LoraConfig(init_lora_weights=here).moves_base:  # type: ignore[arg-type]
-            yield key, there or None, here or None  # an empty pattern is none
+        # Where others than these begin is forgotten: the base is as it is for them.
+        counts = key != "lora.start" or moves_base(there) or moves_base(here)
+        if counts and here != there and (here or there):  # an empty pattern is none
+            yield key, there, here
 
 
 def _config_of(bundle: str, about: About) -> LoraConfig | None:
     return files.read_config(Path(bundle).expanduser()) if about.method == "lora" else None
 
 
-def _of(about: About, config: LoraConfig | None) -> Values:
+def _of_recipe(about: About) -> Values:
+    """What the recipe says that has made the bundle, if one has; a newer version's keys are left out."""
     sections = {name: about.recipe[name] for name in ("base", "lora") if name in about.recipe}
-    values, _ = asking.checked(sections, texts=False)  # a newer version's keys are left out
-    if config is not None:
-        values = _values(config, _OF_LAYERS) | values | _values(config, _IN_CONFIG)
-        if not config.moves_base:
-            del values["lora.start"]
-    values = {key: value for key, value in values.items() if key not in _ASIDE}
-    own = {"base.head": about.base.head, "base.width": about.base.width, "train.method": about.method}
-    return {**values, **own}
+    values, _ = asking.checked(sections, texts=False)
+    return {key: value for key, value in values.items() if key not in _ASIDE}
+
+
+def _of_bundle(about: About, config: LoraConfig | None) -> Values:
+    """What the bundle itself says, which holds whatever has made it."""
+    values: Values = {"base.head": about.base.head, "base.width": about.base.width, "train.method": about.method}
+    if config is None:
+        return values
+    values |= _values(config, _IN_CONFIG)
+    if not config.moves_base:
+        del values["lora.start"]
+    if "lora" not in about.recipe:
+        saved = config.modules_to_save or ()
+        values |= _values(config, _OF_LAYERS)
+        values["lora.norms"] = any(not is_inside_any(path, about.base.heads) for path in saved)
+    return values
 
 
 def _values(config: LoraConfig, fields: Mapping[str, str]) -> Values:
-    """What an adapter's configuration says, as a recipe's values."""
+    """What an adapter's configuration says, as a recipe's values; an error if no recipe can say it."""
     given = {key: getattr(config, field) for key, field in fields.items()}
-    return asking.checked({k: sorted(v) if isinstance(v, set) else v for k, v in given.items()}, texts=False)[0]
+    listed = {key: sorted(value) if isinstance(value, set) else value for key, value in given.items()}
+    values, problems = asking.checked(listed, texts=False)
+    raise_all(problems, "adapter of the bundle in train.start_from")
+    return values

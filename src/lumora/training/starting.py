@@ -27,7 +27,7 @@ def start_from_bundle(prepared: Prepared, given: Ready | None, told: Callable[[s
     if bundle is None:
         return
     theirs, ours = check_still_alike(bundle, prepared.recipe, prepared.source).base, prepared.base
-    if theirs.fingerprint != ours.fingerprint:
+    if theirs.fingerprint != ours.fingerprint and theirs.name != ours.name:  # else it is told when it is loaded
         refuse_others(bundle, {"base": (theirs.name, ours.name)})
     base = prepared.recipe.base.name if given is None else given.copy()
     loaded = load(bundle, base=base, task=prepared.source.task).model

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lumora.lora.files.configuration import model_config, parse_config, write_config
 from lumora.lora.files.layout import Slot, frozen_norms, root_of, slots_of
-from lumora.lora.files.loading import LoadResult, check_fits, check_same_arithmetic, load_tensors
+from lumora.lora.files.loading import LoadResult, check_fits, check_same_arithmetic, check_same_base, load_tensors
 from lumora.lora.files.names import CARD, CONFIG, DEFAULT, FORMAT_VERSION, PICKLE, PREFIX, WEIGHTS
 from lumora.lora.files.reading import Source, Stored, read_adapter, read_config, read_tensors_of_file
 from lumora.lora.files.writing import adapter_state_dict, save_adapter, write_card
@@ -28,6 +28,7 @@ __all__ = [
     "adapter_state_dict",
     "check_fits",
     "check_same_arithmetic",
+    "check_same_base",
     "frozen_norms",
     "load_tensors",
     "model_config",

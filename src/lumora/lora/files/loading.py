@@ -41,11 +41,20 @@ def check_fits(
     _check(type(root_of(model)[0]).__name__, given, expected, ignore_mismatched_sizes, strict)
 
 
+def check_same_base(here: LoraConfig, read: LoraConfig) -> None:
+    """Raise if an adapter was learnt on what another one's start has left of the base."""
+    if (here.moves_base or read.moves_base) and here.init_lora_weights != read.init_lora_weights:
+        raise AdapterFileError(
+            f"The adapters began otherwise: init_lora_weights is {read.init_lora_weights!r} in the file and "
+            f"{here.init_lora_weights!r} in the model, and each leaves another part of the base. Load it into a base "
+            "without adapters."
+        )
+
+
 def check_same_arithmetic(here: LoraConfig, read: LoraConfig, name: str) -> None:
     """Raise if an adapter's tensors would mean something else under the configuration that it has in the model."""
-    fields = ["r", "lora_alpha", "use_rslora", "use_dora", "lora_bias", "rank_pattern", "alpha_pattern"]
-    if here.moves_base or read.moves_base:  # what the base has left depends on it
-        fields.append("init_lora_weights")
+    fields = ("r", "lora_alpha", "use_rslora", "use_dora", "lora_bias", "rank_pattern", "alpha_pattern")
+    check_same_base(here, read)
     if differ := [f for f in fields if getattr(here, f) != getattr(read, f)]:
         listed = ", ".join(f"{f} {getattr(read, f)!r} instead of {getattr(here, f)!r}" for f in differ)
         raise AdapterFileError(

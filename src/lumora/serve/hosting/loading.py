@@ -29,6 +29,7 @@ from lumora.serve.hosting.addition import Addition
 from lumora.serve.hosting.extracting import NotSharedError, extract
 from lumora.serve.hosting.hosted import Hosted
 from lumora.serve.hosting.shared import SharedBase
+from lumora.tasks.memory import is_about_memory
 
 LOG = logging.getLogger("lumora.serve.hosting")
 
@@ -259,9 +260,9 @@ def _is_base_of(about: About, given: str | nn.Module) -> bool:
             width=own.width,
             preprocessing=about.preprocessing,
         )
-    except MemoryError:  # which may be over in a moment
-        raise
-    except Exception:  # a library's: it has no place for such a head, or takes pictures of another size
+    except Exception as error:  # a library's: it has no place for such a head, or takes pictures of another size
+        if isinstance(error, MemoryError) or is_about_memory(error):  # may be over in a moment
+            raise
         return False
     return base.fingerprint == own.fingerprint
 
