@@ -18,6 +18,7 @@ from lumora.studio.tabs import painting as easel
 from lumora.studio.tabs.answering import telling
 from lumora.studio.wishes import Wishes, settings_of
 from lumora.studio.workshop import Workshop
+from lumora.training.inheriting import check_still_alike
 from lumora.training.recipe import parse_asked
 
 Looked = tuple[str, Split]
@@ -228,7 +229,8 @@ class Mistakes:
                 settings["train.method"] = "full"  # weights are not random this time
             if looked.data != str(Path(looked.subject.recipe.data.path or "").absolute()):
                 settings["data.path"] = looked.data  # the recipe's path leads elsewhere from here
-            parse_asked(settings, onto=looked.subject.recipe)  # tells what does not go together
+            again = parse_asked(settings, onto=looked.subject.recipe)  # tells what does not go together
+            check_still_alike(settings["train.start_from"], again, looked.subject.source)
             return self._workshop.trainings.begin(str(run / "recipe.yaml"), settings, f"{run.name}-again").name
 
         problem, name = begun()
