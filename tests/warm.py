@@ -73,9 +73,9 @@ def _server(with_hub: bool) -> str:
     folder = tempfile.TemporaryDirectory()
     address = Path(folder.name, "server")
     modules = (*_ALWAYS, *_OF_THE_HUB) if with_hub else _ALWAYS
-    others = {name: value for name, value in os.environ.items() if name not in _of_the_hub(os.environ)}
+    others = os.environ.items() - _of_the_hub(os.environ).items()
     command = [sys.executable, "-P", __file__, address, *modules]
-    process = subprocess.Popen(command, env=others | _USUAL, stdin=DEVNULL)
+    process = subprocess.Popen(command, env=dict(others) | _USUAL, stdin=DEVNULL)
 
     def end() -> None:
         process.kill()
