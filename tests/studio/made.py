@@ -15,7 +15,7 @@ from lumora.training.folder import RunFolder
 from lumora.training.recipe import parse_asked, write_recipe
 from lumora.training.whereabouts import note_place
 
-SIDE = 32
+SIDE, ALPHA = 32, 2
 ROWS = (
     {"epoch": 0, "step": 0, "loss": None, "rate": 1e-4, "is_best": True, "seconds": 0.5},
     {"epoch": 1, "step": 10, "loss": 1.5, "rate": 1e-3, "is_best": True, "seconds": 61.0},
@@ -36,7 +36,7 @@ def made_run(data: Path, model: Path, folder: Path) -> Path:
         "train.best_by": main,
         "pictures.size": SIDE,
         "lora.r": 2,
-        "lora.alpha": 2,
+        "lora.alpha": ALPHA,
     }
     with RunFolder.create(folder) as run:
         write_recipe(parse_asked(asked), run.recipe)
@@ -48,5 +48,5 @@ def made_run(data: Path, model: Path, folder: Path) -> Path:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", LumoraWarning)  # adapters of tiny layers are larger than the layers
             about = about_of(base, SIDE, labels=source.labels, metrics={main: 0.5}, per_class={})
-            write(run.bundle, adapted(base), about)
+            write(run.bundle, adapted(base, lora_alpha=ALPHA), about)
     return folder
