@@ -5,11 +5,9 @@ import hmac
 import json
 import signal
 import socket
-import sys
 import threading
 from types import SimpleNamespace
 
-import httpx
 import pytest
 import torch
 import uvicorn
@@ -300,63 +298,6 @@ def test_access__compares_with_every_token_in_constant_time(monkeypatch, token):
 def test_settings__that_cannot_be_are_refused(wrong, reason):
     with pytest.raises(ConfigError, match=reason):
         Settings(**wrong)
-
-
-CANARY = "canary-4711"
-_opened: list[str] = []
-_hook_is_there = False
-_watching = False
-
-
-def _watch(event, arguments):
-    if _watching and event in (
-        "open",
-        "os.listdir",
-        "os.scandir",
-        "os.mkdir",
-        "os.rename",
-        "os.remove",
-        "subprocess.Popen",
-    ):
-        _opened.append(repr(arguments))
-
-
-@pytest.mark.slow
-def test_app__lets_no_name_of_a_request_reach_the_file_system(bundles, monkeypatch):
-    global _hook_is_there, _watching
-    if not _hook_is_there:
-        sys.addaudithook(_watch)
-        _hook_is_there = True
-    _watching = True
-    statted = []
-    real = type(bundles).is_dir
-    monkeypatch.setattr(type(bundles), "is_dir", lambda self, **o: statted.append(str(self)) or real(self, **o))
-    gate = build(Pool([bundles], device="cpu"), Settings(decoders=1, hub=False))
-
-    async def ask():
-        lifespan = gate._app.router.lifespan_context(gate._app)
-        transport = httpx.ASGITransport(app=gate)
-        async with lifespan, httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-            form = {"image": (f"../../{CANARY}", a_picture(), "image/png")}
-            answers = [await client.post("/predict/animals", files=form)]
-            for name in (CANARY, f"..%2F{CANARY}", f"%2Fetc%2F{CANARY}", f"{CANARY}%00"):
-                answers.append(await client.post(f"/predict/{name}", files=form))
-                answers.append(await client.get(f"/v2/models/{name}"))
-                answers.append(await client.get(f"/v2/models/animals/versions/{name}"))
-                answers.append(await client.put(f"/admin/bundles/{name}"))
-                answers.append(await client.delete(f"/admin/bundles/{name}"))
-            answers.append(await client.put(f"/admin/bundles/{CANARY}", json={"repository": f"/tmp/{CANARY}"}))
-            answers.append(await client.get(f"/{CANARY}", headers={"X-Request-Id": f"/{CANARY}"}))
-            return [answer.status_code for answer in answers]
-
-    try:
-        statuses = asyncio.run(ask())
-    finally:
-        _watching = False
-    assert statuses[0] == 200
-    assert set(statuses[1:]) <= {400, 403, 404}
-    assert _opened
-    assert not [call for call in (*_opened, *statted) if CANARY in call]
 
 
 @pytest.mark.slow

@@ -304,6 +304,44 @@ def test_headers__of_any_size_are_refused(server):
         assert one.recv(12) == b"HTTP/1.1 400"
 
 
+CANARY = "canary-4711"
+WATCHER = """
+import os, sys
+log = os.open({log!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def told(*call):
+    if any(word in repr(call) for word in ({canary!r}, "spots")):
+        os.write(log, (repr(call) + "\\n").encode())
+def watched(real):
+    return lambda *given, **options: (told(real.__name__, *given), real(*given, **options))[1]
+for name in ("stat", "lstat", "access", "readlink"):
+    setattr(os, name, watched(getattr(os, name)))
+files = ("open", "os.", "shutil.", "subprocess.")
+sys.addaudithook(lambda event, given: told(event, *given) if event.startswith(files) else None)
+"""
+"""Python runs it at the start of the server and of its decoders: what reaches for a file is written down."""
+
+
+def test_requests__never_reach_the_file_system_by_what_they_say(bundles, tmp_path):
+    log, form = tmp_path / "asked", {"image": (f"../../{CANARY}", a_picture(), "image/png")}
+    (tmp_path / "sitecustomize.py").write_text(WATCHER.format(log=str(log), canary=CANARY))
+    with Running(bundles, PYTHONPATH=str(tmp_path)) as server:
+        assert server.client.post("/predict/spots", files=form).status_code == 200
+        answers = [server.client.get(f"/{CANARY}", headers={"X-Request-Id": f"/{CANARY}"})]
+        for name in (CANARY, f"..%2F{CANARY}", f"%2Fetc%2F{CANARY}", f"{CANARY}%00"):
+            answers += [
+                server.client.post(f"/predict/{name}", files=form),
+                server.client.get(f"/v2/models/{name}"),
+                server.client.get(f"/v2/models/spots/versions/{name}"),
+                server.client.put(f"/admin/bundles/{name}"),
+                server.client.delete(f"/admin/bundles/{name}"),
+            ]
+        answers.append(server.client.put(f"/admin/bundles/{CANARY}", json={"repository": f"/tmp/{CANARY}"}))
+    assert {answer.status_code for answer in answers} <= {400, 403, 404}
+    reached = log.read_text()
+    assert "/spots/" in reached  # the watcher sees what the server itself reaches for
+    assert CANARY not in reached
+
+
 def test_base__is_for_the_bundles_that_were_made_on_it(tmp_path):
     vit, timm = (base_folder(kind, tmp_path / kind) for kind in ("vit", "timm"))
     bundle(tmp_path / "all/one", *vit)
