@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import keras
@@ -48,6 +49,21 @@ def test_evaluate__gives_the_scores_of_the_torch_path(task, make):
         metrics.update(logits if task is CLASSES else logits.permute(0, 3, 1, 2), torch.from_numpy(labels))
     expected = metrics.scores()
     assert dict(evaluate(model, task, data)) == pytest.approx(dict(expected), abs=1e-6)
+
+
+def test_evaluate__keeps_no_batch_whatever_their_number():
+    model, alive, given = segmenter(), [], []
+
+    def many():
+        for pictures, labels in batches(PLACES, 40):
+            alive.append(sum(one() is not None for one in given))
+            given.extend([weakref.ref(pictures), weakref.ref(labels)])
+            yield pictures, labels
+            del pictures, labels
+
+    scores = evaluate(model, PLACES, many())
+    assert 0 < scores["mean_iou"] < 1
+    assert max(alive) <= 4  # the one before, and what proved the metrics
 
 
 def check_mirrored(folder):
