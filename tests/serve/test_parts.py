@@ -80,6 +80,7 @@ def test_batcher__leaves_masks_to_those_who_want_them(pool):
     batcher = Batcher(2, 60.0)
     batcher._gap = 0.0
     computed = [future.result(300).computed for future in [batcher.submit(one) for one in (endless, small)]]
+    batcher._gap = 2000.0  # nobody else is to be expected
     assert batcher.submit(seen(pool)).result(300).batch == 1
     batcher.close()
     assert computed[1].prediction().mask.equal(compute([small])[0].mask)
