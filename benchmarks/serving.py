@@ -15,8 +15,8 @@ The clients are this process: so many connections, each asking again as soon as 
 random. What they take of the machine is the same for all three. Pictures are 500 × 375 JPEGs.
 
 The mixed load asks a server with little memory (so that bundles are forgotten and loaded again all the time) for
-bundles at random, the first ones most, with bad pictures, unknown names and broken connections among the requests, and
-looks at the memory of all its processes.
+bundles of labels and of masks at random, some more than others, with bad pictures, unknown names and broken connections
+among the requests, and looks at the memory of all its processes.
 """
 
 from __future__ import annotations
@@ -54,21 +54,23 @@ from lumora.training.setup import norm_paths
 LABELS = tuple(f"kind {i}" for i in range(10))
 SIDE = 224
 ARMS = ("lumora", "peft", "plain")
+MASKS = 20
+"""Bundles that paint masks, in the mixed load only."""
 _PATIENCE = 1800
 
 
 # --- what is served ---------------------------------------------------------------------------------------------------
 
 
-def save_bundles(folder: Path, count: int, name: str) -> None:
+def save_bundles(folder: Path, count: int, name: str, task: str = "classification") -> None:
     """Bundles on one base, as after so many trainings; what would be trained is filled with numbers."""
-    base = load_base(name, task="classification", labels=LABELS)
+    base = load_base(name, task=task, labels=LABELS)
     saved = [*base.heads, *norm_paths(base)]
     reference = BaseReference.of(base)
     model = get_peft_model(base.module, LoraConfig(r=16, target_modules=base.targets, modules_to_save=saved)).eval()
     trained = {n: (p, p.detach().clone()) for n, p in model.named_parameters() if p.requires_grad}
     about = About(
-        task="classification",
+        task=task,
         labels=Labels(LABELS),
         preprocessing=base.preprocessing,
         size=(SIDE, SIDE),
@@ -81,7 +83,7 @@ def save_bundles(folder: Path, count: int, name: str) -> None:
         with torch.no_grad():
             for parameter, start in trained.values():
                 parameter.copy_(start + 0.02 * torch.randn(start.shape, generator=numbers))
-        write(folder / f"a{i:03}", model, about)
+        write(folder / f"{task[0]}{i:03}", model, about)
 
 
 def photographs(count: int = 32) -> list[bytes]:
@@ -208,7 +210,7 @@ def compare(say: Say, options: argparse.Namespace, home: Path, pictures: list[by
     for count in options.adapters:
         folder = home / f"{count}"
         folder.mkdir()
-        names = [f"a{i:03}" for i in range(count)]
+        names = [f"c{i:03}" for i in range(count)]
         for name in names:
             (folder / name).symlink_to(home / "all" / name)
         found = {arm: measured(arm, folder, names, pictures, options) for arm in ARMS}
@@ -236,7 +238,9 @@ def measured(arm: str, folder: Path, names: list[str], pictures: list[bytes], op
 
 def mixed(say: Say, options: argparse.Namespace, home: Path, pictures: list[bytes]) -> None:
     """Half an hour of everything, and what it does to the memory."""
-    names = sorted(path.name for path in (home / "all").iterdir())[: max(options.adapters)]
+    save_bundles(home / "all", MASKS, options.base, "segmentation")
+    names = sorted(path.name for path in (home / "all").iterdir())
+    random.Random(0).shuffle(names)
     bad = [pictures[0][:999], b"\xff\xd8\xff" + bytes(50), b"GIF89a", b""]
     sizes: list[tuple[float, float]] = []
     with serving("lumora", home / "all", options.threads, "--memory", options.memory, "--no-preload") as (port, pid):
@@ -252,7 +256,7 @@ def mixed(say: Say, options: argparse.Namespace, home: Path, pictures: list[byte
             while time.monotonic() - began < options.mixed:
                 await ask(port, chance.choice([*names, "nobody", "..%2Fx"]), chance.choice(bad), kept)
                 _, writer = await asyncio.open_connection("127.0.0.1", port)  # and gone in the middle of a request
-                writer.write(b"POST /predict/a000 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\nabc")
+                writer.write(b"POST /predict/c000 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\nabc")
                 writer.close()
                 await asyncio.sleep(0.2)
 
@@ -265,7 +269,8 @@ def mixed(say: Say, options: argparse.Namespace, home: Path, pictures: list[byte
         counted = asyncio.run(all_of_it())
     third = [size for at, size in sizes if options.mixed / 3 <= at < 2 * options.mixed / 3]
     last = [size for at, size in sizes if at >= 2 * options.mixed / 3]
-    say(f"Mixed load of {options.mixed / 60:.1f} minutes over {len(names)} bundles with {options.memory} for them:")
+    say(f"Mixed load of {options.mixed / 60:.1f} minutes over {len(names)} bundles, {MASKS} of them of masks, with")
+    say(f"{options.memory} for them and {options.connections} connections:")
     say(f"{len(counted.seconds):,} answers, {counted.failed} failed; memory of all its processes: in the second third")
     say(f"{statistics.mean(third):.0f} MiB, in the last {statistics.mean(last):.0f} MiB, at most {max(last):.0f} MiB.")
 
