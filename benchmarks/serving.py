@@ -47,6 +47,7 @@ from PIL import Image
 from lumora.bundle import About, BaseReference, write
 from lumora.bundle.about import installed_versions
 from lumora.data import Labels
+from lumora.data.sample import TaskName
 from lumora.lora import LoraConfig, get_peft_model
 from lumora.models import load_base
 from lumora.training.setup import norm_paths
@@ -62,7 +63,7 @@ _PATIENCE = 1800
 # --- what is served ---------------------------------------------------------------------------------------------------
 
 
-def save_bundles(folder: Path, count: int, name: str, task: str = "classification") -> None:
+def save_bundles(folder: Path, count: int, name: str, task: TaskName = "classification") -> None:
     """Bundles on one base, as after so many trainings; what would be trained is filled with numbers."""
     base = load_base(name, task=task, labels=LABELS)
     saved = [*base.heads, *norm_paths(base)]
