@@ -33,7 +33,7 @@ from tests.processes import in_a_process, reachable_folder
 from torch import nn
 
 from lumora import LoraConfig, LumoraError, PeftConfig, PeftModel
-from lumora.errors import AdapterError, AdapterFileError
+from lumora.errors import AdapterError, AdapterFileError, PeftWarning
 
 CARD = "README.md"
 
@@ -199,6 +199,12 @@ def test_load_adapter__refuses_a_file_of_other_arithmetic(folder: Path, change: 
     model = adapted()
     with refused(model, next(iter(change)), AdapterFileError):
         model.load_adapter(folder, "default")
+
+
+def test_load_adapter__beside_one_that_took_part_of_the_base_says_so(folder: Path) -> None:
+    took = PeftModel(base(), LoraConfig(r=2, target_modules=["body"], init_lora_weights="pissa"), "took")
+    with pytest.warns(PeftWarning, match="'second' lies on layers of which 'took' took a part"):
+        took.load_adapter(folder, "second")
 
 
 def test_load_adapter__refuses_to_change_what_is_merged(folder: Path) -> None:

@@ -262,6 +262,41 @@ def test_hotswap_that_cannot_be__changes_nothing(tmp_path: Path, kind: type[Exce
     assert model.peft_config == known
 
 
+OTHER_STARTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "pissa, rank": ({"init_lora_weights": "pissa"}, {"r": 1}),
+    "pissa, rank of a layer": ({"init_lora_weights": "pissa"}, {"rank_pattern": {"two": 1}}),
+    "pissa, layers": ({"init_lora_weights": "pissa"}, {"target_modules": ["one"]}),
+    "olora, alpha": ({"init_lora_weights": "olora"}, {"lora_alpha": 20}),
+    "olora, alpha of a layer": ({"init_lora_weights": "olora"}, {"alpha_pattern": {"two": 20}}),
+    "olora, rslora": ({"init_lora_weights": "olora"}, {"use_rslora": True}),
+}
+
+
+@pytest.mark.parametrize(("start", "other"), OTHER_STARTS.values(), ids=OTHER_STARTS)
+def test_hotswap_of_what_took_another_part_of_the_base__is_refused(
+    tmp_path: Path, start: dict[str, Any], other: dict[str, Any]
+) -> None:
+    model = adapted(**start)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(AdapterFileError, match="another part of the base"):
+        hotswap_adapter(model, saved(tmp_path, **{**start, **other}), "default")
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"init_lora_weights": "pissa", "lora_alpha": 20}, {"init_lora_weights": "olora", "alpha_pattern": {"two": 8}}],
+    ids=["pissa", "olora"],
+)
+def test_hotswap_of_what_took_the_same_part_of_the_base__gives_the_outputs_of_a_fresh_load(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    x = INPUTS["linear"]()
+    model = adapted(init_lora_weights=config["init_lora_weights"])
+    hotswap_adapter(model, saved(tmp_path, **config), "default")
+    torch.testing.assert_close(model(x), fresh(tmp_path)(x), rtol=0, atol=1e-6)
+
+
 def test_hotswap_of_another_size__changes_nothing(tmp_path: Path) -> None:
     model = adapted()
     before = copy.deepcopy(model.state_dict())

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.cli.bundles import run
+from tests.cli.bundles import PROGRAM, run
 from tests.serve.making import base_folder, bundle
 from tests.serve.pictures import a_picture, bomb, cut_off
-from tests.serve.running import Running, until
+from tests.serve.running import PATIENCE, Running, until
 
 from lumora.bundle import names
 
@@ -181,6 +181,15 @@ def test_drain__ends_though_a_bundle_is_still_being_loaded(tmp_path):
         server.told_to_end()
         server.logged("ended")
         assert server.process.wait(120) == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_drain__ends_well_as_soon_as_it_has_told_where_it_listens(bundles, how):
+    command = [PROGRAM, "serve", bundles, "--port", "0", "--device", "cpu", "--decoders", "1", "--json", "--no-preload"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert json.loads(process.stdout.readline())["address"]
+        process.send_signal(how)
+        assert process.wait(PATIENCE) == 0
 
 
 def test_drain__answers_all_that_was_accepted(bundles):

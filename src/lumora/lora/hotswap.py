@@ -15,7 +15,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lumora.errors import AdapterError, AdapterKeyError, AdapterShapeError, PeftWarning, UnknownAdapterError
+from lumora.errors import (
+    AdapterError,
+    AdapterFileError,
+    AdapterKeyError,
+    AdapterShapeError,
+    PeftWarning,
+    UnknownAdapterError,
+)
 from lumora.lora import files, hub, padding, renamed
 from lumora.lora.config import LoraConfig
 from lumora.lora.initial import magnitude_for
@@ -80,7 +87,9 @@ def hotswap_adapter(
 ) -> None:
     """Replace an adapter by a saved one, under the same name and in the same tensors.
 
-    Layers that the new adapter does not have go back to the base. Everything is checked before anything is changed.
+    Layers that the new adapter does not have go back to the base; where the old one took part of the base (PiSSA,
+    OLoRA), that is not known any more, and an adapter that began otherwise is refused. Everything is checked before
+    anything is changed.
 
     Args:
         model: a model with the adapter; compiled or not.
@@ -124,6 +133,7 @@ def hotswap_adapter_from_state_dict(
     moved = renamed.current_names(prefixed, slots)
     tensors = {moved[key]: value for key, value in prefixed.items()}
     changes = _changes(root, adapter_name, config, slots, tensors)
+    _check_same_rest(changes, adapter_name, config)
     originals = _originals(root, adapter_name)
     values = {key: value for key in slots if (value := tensors.pop(key, originals.get(key))) is not None}
     _check_places(slots, values, tensors)
@@ -180,6 +190,30 @@ def _changes(
 _FACTORS = ("lora_A.weight", "lora_B.weight")
 _EMBEDDING_FACTORS = ("lora_embedding_A", "lora_embedding_B")
 _BESIDE_FACTORS = ("lora_B.bias", "lora_magnitude_vector")
+
+
+def _check_same_rest(changes: list[_Change], name: str, config: LoraConfig) -> None:
+    """Refuse where the new adapter's start would have left something else of a layer of the base."""
+    if not config.moves_base:
+        return
+    others = [change for change in changes if not _leaves_the_same(change, name, config)]
+    if others:
+        raise AdapterFileError(
+            f"The new adapter began with another part of the base (init_lora_weights={config.init_lora_weights!r}, and "
+            f"another rank, alpha or choice of layers) in {len(others)} of {len(changes)} layers. Load it into a base "
+            "without adapters."
+        )
+
+
+def _leaves_the_same(change: _Change, name: str, config: LoraConfig) -> bool:
+    layer, adapter = change.layer, change.layer.adapters[name]
+    if change.factors is None or layer.first_factor_view(change.factors[0]).shape[0] != adapter.r:
+        return False
+    # What PiSSA takes is the same for every alpha.
+    return config.init_lora_weights != "olora" or (change.alpha, config.use_rslora) == (
+        adapter.alpha,
+        adapter.use_rslora,
+    )
 
 
 def _originals(root: nn.Module, name: str) -> dict[str, Tensor]:

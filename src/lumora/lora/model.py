@@ -378,6 +378,7 @@ class PeftModel(nn.Module):
                 strict=strict,
             )
             self._add(adapter_name, read, low_cpu_mem_usage, autocast_adapter_dtype, strict=False)
+            self._warn_of_what_is_left(adapter_name)
         else:
             self.base_model.check_not_merged(adapter_name)
             files.check_same_arithmetic(self.peft_config[adapter_name], stored.config, adapter_name)
@@ -387,6 +388,19 @@ class PeftModel(nn.Module):
         if not is_trainable:
             self.base_model.set_requires_grad(adapter_name, False)
         return result
+
+    def _warn_of_what_is_left(self, name: str) -> None:
+        """Say so if an adapter was put where another one has taken part of the base."""
+        both = (layer.adapters for layer in inject.lora_layers(self) if name in layer.adapters)
+        takers = {other for adapters in both for other in adapters if self.peft_config[other].moves_base}
+        if takers:
+            warnings.warn(
+                f"Adapter {name!r} lies on layers of which {', '.join(map(repr, sorted(takers)))} took a part "
+                "(init_lora_weights). It is added to what is left of them; unless it was trained so, load it into a "
+                "base without adapters.",
+                PeftWarning,
+                stacklevel=3,
+            )
 
     def create_or_update_model_card(self, output_dir: str | os.PathLike[str]) -> None:
         """Write `README.md` beside an adapter, or bring an existing one up to date."""

@@ -41,15 +41,19 @@ class Server(uvicorn.Server):
     still answered. Then it takes no more connections, and ends when all that were taken have their answers.
     """
 
-    def __init__(self, config: uvicorn.Config, gate: Gate, delay: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, gate: Gate, delay: float, begun: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(config)
-        self._gate, self._delay = gate, delay
+        self._gate, self._delay, self._begun = gate, delay, begun
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Begin to listen, and tell so: from now on it can be asked, and told to end."""
         await super().startup(sockets)
         for listening in sockets or ():
             listening.listen(_BACKLOG)  # asyncio lets as many wait as it takes at once: `_AT_ONCE`
+        if not self.should_exit:
+            self._begun()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; when told again, without waiting for others."""
@@ -111,8 +115,7 @@ def serve(
             pool.get(name)
         with _explained(settings):
             listening.listen(_BACKLOG)
-        told(_address(listening))
-        _run(listening, build(pool, settings), settings)
+        _run(listening, build(pool, settings), settings, partial(told, _address(listening)))
 
 
 def leave(pool: Pool) -> None:
@@ -122,7 +125,7 @@ def leave(pool: Pool) -> None:
         os._exit(0)  # else the interpreter would wait for the threads that load
 
 
-def _run(listening: socket.socket, gate: Gate, settings: Settings) -> None:
+def _run(listening: socket.socket, gate: Gate, settings: Settings, begun: Callable[[], None]) -> None:
     config = uvicorn.Config(
         gate,
         log_config=None,
@@ -136,7 +139,7 @@ def _run(listening: socket.socket, gate: Gate, settings: Settings) -> None:
         timeout_graceful_shutdown=int(settings.deadline) + _PATIENCE,
         h11_max_incomplete_event_size=64 * 1024,
     )
-    server = Server(config, gate, settings.drain_delay)
+    server = Server(config, gate, settings.drain_delay, begun)
     LOG.info("listening", extra={"fields": {"host": settings.host, "port": listening.getsockname()[1]}})
     server.run(sockets=[listening])
 
