@@ -1,16 +1,23 @@
 import json
 import shutil
+from collections import OrderedDict
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.bundle.making import about_of
 from tests.tiny_models import save_vit
 from tests.training.tiny import settings, weights_of
+from torch import nn
 
 import lumora
+from lumora import LoraConfig, get_peft_model
+from lumora.bundle import write
 from lumora.bundle.soup import soup
+from lumora.data import Labels
 from lumora.data.corrections import correct_labels
 from lumora.errors import BundleError, RecipeError
+from lumora.models import load_base
 from lumora.training import plan
 from lumora.training.choosing import explained
 from lumora.training.events import Listener
@@ -137,6 +144,50 @@ def test_start_from__patterns_are_compared_by_what_they_say(tmp_path, pictures, 
     assert planned(dict(reversed(pattern.items()))).failed is None
     with pytest.raises(RecipeError, match=r"lora\.alpha_pattern: .* in the bundle"):
         planned(pattern | {"encoder.layer.3.attention.attention.query": 5.0})
+
+
+def test_start_from__patterns_with_names_of_before_are_those_of_the_bundles_recipe(tmp_path, pictures):
+    base = str(save_vit(tmp_path / "vit", seed=0))
+    patterns = {"lora__targets": ["query", "value"], "lora__rank_pattern": {"query": 4}, "pictures__size": 32}
+    first = lumora.finetune(pictures / "classes", base, out=tmp_path / "first", settings=settings(**patterns, **LAST))
+    assert "q_proj" in (first.bundle / "adapter_config.json").read_text()  # what `query` is called now
+    for asked in (settings(**patterns, **STILL), settings(pictures__size=32, **STILL)):
+        asked |= {"train.start_from": str(first.bundle)}
+        run = lumora.finetune(pictures / "classes", base, out=tmp_path / f"{len(asked)}", settings=asked)
+        assert any("begin as they are in" in note for note in run.notes)
+    with pytest.raises(RecipeError, match=r"lora\.rank_pattern: .* in the bundle, \{'query': 3\} here"):
+        plan(pictures / "classes", base, settings=asked | {"lora.rank_pattern": {"query": 3}}, probe=False)
+
+
+def nested():
+    """Its head lies in a module of its own."""
+    torch.manual_seed(0)
+    head = nn.Sequential(OrderedDict(flat=nn.Flatten(), head=nn.Linear(8, 3)))
+    seen = {"stem": nn.Conv2d(3, 8, 3, stride=2), "norm": nn.BatchNorm2d(8), "mix": nn.Conv2d(8, 8, 1)}
+    return nn.Sequential(OrderedDict(**seen, mean=nn.AdaptiveAvgPool2d(1), heads=head))
+
+
+def test_start_from__a_bundle_that_no_run_has_written(tmp_path, pictures):
+    name, labels = "python:tests.training.test_starting:nested", Labels(("blue", "green", "red"))
+    base = load_base(name, task="classification", labels=labels.names)
+    config = LoraConfig(r=2, target_modules=["mix"], modules_to_save=["head"], exclude_modules=[])
+    write(tmp_path / "bundle", get_peft_model(base.module, config).eval(), about_of(base, 32, labels=labels))
+    asked = {"train.start_from": str(tmp_path / "bundle"), "train.epochs": 1, "pictures.size": 32}
+    run = lumora.finetune(pictures / "classes", name, out=tmp_path / "run", settings=asked)
+    assert any("begin as they are in" in note for note in run.notes)
+    was, now = (load_file(bundle / "adapter_model.safetensors") for bundle in (tmp_path / "bundle", run.bundle))
+    assert now.keys() == was.keys()
+
+
+def test_start_from__what_a_newer_version_says_is_left_out(tmp_path, pictures, before):
+    shutil.copytree(before.bundle, tmp_path / "bundle")
+    about = json.loads((tmp_path / "bundle" / "lumora.json").read_text())
+    norms = about["recipe"]["lora"]["norms"]
+    about["recipe"]["lora"] |= {"dropout": "cosine", "norms": None, "kind": "newer"}
+    (tmp_path / "bundle" / "lumora.json").write_text(json.dumps(about))
+    planned = plan(pictures / "classes", BASE, settings={"train.start_from": str(tmp_path / "bundle")}, probe=False)
+    assert planned.failed is None
+    assert planned.chosen.recipe.lora.norms == norms
 
 
 def test_start_from__a_keras_bundle_is_said_to_be_one(tmp_path, pictures, before):
