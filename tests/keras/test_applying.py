@@ -334,11 +334,20 @@ def around(model, **options):
     return keras.Sequential([keras.Input(model.input_shape[1:]), model], **options)
 
 
+def checkpointed(model, path):
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(pixels(4), np.arange(4), verbose=0, callbacks=[keras.callbacks.ModelCheckpoint(path)])
+
+
 SAVING = {
     "save_model": lambda model, path: keras.saving.save_model(model, path),
+    "save_model of one around it": lambda model, path: keras.models.save_model(around(model), path),
+    "save_model as HDF5": lambda model, path: keras.saving.save_model(model, path.with_suffix(".h5")),
     "deepcopy": lambda model, path: copy.deepcopy(model),
     "pickle": lambda model, path: pickle.dumps(model),
     "a model around it": lambda model, path: around(model).save(path),
+    "a model around it as HDF5": lambda model, path: around(model).save(path.with_suffix(".h5")),
+    "a checkpoint of one around it": lambda model, path: checkpointed(around(model), path),
     "a part of it": lambda model, path: keras.Model(model.inputs, model.get_layer("hidden").output).save(path),
     "clone_model": lambda model, path: keras.models.clone_model(model),
     "clone_model of one around it": lambda model, path: keras.models.clone_model(around(model)),
@@ -349,8 +358,12 @@ SAVING = {
 @pytest.mark.parametrize("way", SAVING)
 def test_adapters__are_left_out_by_no_way_of_saving(way, tmp_path):
     model = apply_lora(picture_model(), LoraConfig(r=2, target_modules=["hidden"]))
+    files = tmp_path / "model.keras", tmp_path / "model.h5"
+    for file in files:
+        file.write_bytes(b"another model")
     with pytest.raises(AdapterError, match="save_adapter or save_bundle, or call merge_lora"):
-        SAVING[way](model, tmp_path / "model.keras")
+        SAVING[way](model, files[0])
+    assert [file.read_bytes() for file in files] == [b"another model"] * 2
     model.summary(print_fn=lambda *_, **__: None)
     SAVING[way](remove_lora(model), tmp_path / "model.keras")
 

@@ -36,7 +36,8 @@ class Adapted:
 def apply_lora(model: Model, config: LoraConfig) -> Model:
     """Put adapters into a Keras model and freeze the rest of it; returns the same model.
 
-    It trains on every backend, with `fit` or a loop of one's own; compile it after this. Adapters lie in their layers
+    It trains on every backend, with `fit` or a loop of one's own; compile it after this, and with it any model around
+    it that has computed before: that one's functions know nothing of new adapters. Adapters lie in their layers
     as `layer.lora` and are added beside the frozen kernel, so its gradient is never computed. Batch norms of the base
     keep their statistics unless `batch_norm="saved"`, or the layer is in `modules_to_save`. Until `merge_lora` or
     `remove_lora`, Keras cannot save or copy the model or one around it: it would leave out the adapters.
