@@ -21,7 +21,7 @@ run = finetune(data, base, out=out, settings=settings)
 found = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
 print(json.dumps([int(found[1]) * 1024, run.epochs]))
 """
-SETTINGS = {"train.batch_size": 16, "train.epochs": 3, "pictures.size": 128, "run.workers": 0}
+SETTINGS = {"train.batch_size": 16, "train.epochs": 2, "pictures.size": 128, "run.workers": 0}
 
 
 def peak_of_training(data, base, out, settings):
