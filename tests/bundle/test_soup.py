@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.bundle.making import about_of, adapted, base_of, fill, logits, trained_whole
 
-from lumora.bundle import load, write
+from lumora.bundle import load, read_about, write
 from lumora.bundle.soup import soup
 from lumora.bundle.verify import verify
 from lumora.errors import BundleError
@@ -125,6 +125,17 @@ def test_soup__of_one_bundle_with_itself_is_the_bundle(tmp_path):
     made = soup([bundle, bundle], tmp_path / "soup")
     torch.testing.assert_close(logits(load(made).model, 32), logits(model, 32), atol=1e-5, rtol=1e-4)
     verify(made)
+
+
+def test_soup__reads_and_divides_data_as_all_of_its_bundles(tmp_path):
+    made = [tmp_path / "b0", tmp_path / "b1"]
+    for seed, bundle in enumerate(made):
+        base, side = base_of("vit", tmp_path / "base")
+        asked = {"data": {"path": "pictures", "test": 0.2, "seed": seed}, "train": {"epochs": 3}}
+        write(bundle, adapted(base), about_of(base, side, recipe=asked))
+    recipe = read_about(soup(made, tmp_path / "soup", base=ready(tmp_path))).recipe
+    assert recipe["data"] == {"path": "pictures", "test": 0.2}  # of the seed they say different things
+    assert recipe.keys() == {"data", "soup"}
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from tests.predict.making import bundle_of, tensor
 
 import lumora
 from lumora.bundle import Loaded, load, write
+from lumora.bundle.soup import soup
 from lumora.data import Labels, open_source
 from lumora.errors import BundleError, InputError
 from lumora.lora import PeftModel
@@ -52,6 +53,29 @@ def test_strength__can_be_changed_and_put_back(tmp_path):
     assert not predictor.predict(noise(50, 40)).probabilities.equal(before)
     predictor.set_strength(1)
     assert predictor.predict(noise(50, 40)).probabilities.equal(before)
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_strength__of_what_holds_part_of_the_base_is_that_of_a_soup(tmp_path, start):
+    base, side = base_of("vit", tmp_path / "base")
+    about, bare = about_of(base, side), copy.deepcopy(base.module)
+    model = adapted(base, init_lora_weights=start)
+    write(tmp_path / "bundle", model, about)
+    predictor = lumora.load(tmp_path / "bundle", device="cpu")
+    with pytest.raises(InputError, match=r"0\.5 would weaken with them\. `lumora soup"):
+        predictor.set_strength(0.5)
+    predictor.set_strength(1)
+    mixed = soup([tmp_path / "bundle"] * 2, tmp_path / "soup", base=copy.deepcopy(bare))
+    merged = model.merge_and_unload().eval()
+    for path in base.heads:  # they stay as they were trained
+        bare.get_submodule(path).load_state_dict(merged.get_submodule(path).state_dict())
+    array = noise(50, 40)
+    seen = about.preprocessing.with_size(about.size)(tensor(array))[None]
+    for strength, module in ((1.0, merged), (0.0, bare.eval())):
+        found = lumora.load(mixed, device="cpu", strength=strength).predict(array).probabilities
+        with torch.no_grad():
+            expected = logits_of(module(seen))[0].softmax(0)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_strength__needs_adapters(tmp_path):

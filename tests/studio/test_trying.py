@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.bundle.making import about_of, base_of
+from tests.bundle.making import about_of, adapted, base_of
 from tests.predict.making import arrays
 
 import lumora
@@ -54,6 +54,15 @@ def test_try_picture__strength_is_put_back(workshop, bundles, picture):
     after = try_picture(workshop, picture, [str(bundles["vit"])], 1.0, with_base=False).answers[0]
     assert not torch.equal(half.prediction.probabilities, before.prediction.probabilities)
     assert torch.equal(after.prediction.probabilities, before.prediction.probabilities)
+
+
+def test_try_picture__adapters_that_hold_part_of_the_base_are_not_weakened(workshop, picture, tmp_path):
+    base, side = base_of("vit", tmp_path / "base")
+    write(tmp_path / "bundle", adapted(base, init_lora_weights="pissa"), about_of(base, side))
+    [answer] = try_picture(workshop, picture, [str(tmp_path / "bundle")], 0.5, with_base=True).answers
+    right = lumora.load(tmp_path / "bundle", device="cpu").predict(picture)
+    torch.testing.assert_close(answer.prediction.probabilities, right.probabilities)
+    assert "they hold part of the base" in answer.detail
 
 
 def test_try_picture__a_bundle_that_was_written_anew_answers(workshop, bundles, picture, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -120,19 +121,30 @@ def _short(value: object) -> str:
 
 
 def _about(abouts: Sequence[About], bundles: Sequence[str], shares: Sequence[float], rank: int | None) -> About:
-    """What is said of the soup: nothing was measured."""
+    """What is said of the soup: nothing was measured, and the data are read and divided as for all of them."""
     thresholds = [about.threshold for about in abouts if about.threshold is not None]
     all_say = len(thresholds) == len(abouts)
     mean = sum(t * s for t, s in zip(thresholds, shares, strict=True)) if all_say else None
+    first, *others = (_data(about) for about in abouts)
+    data = {key: value for key, value in first.items() if all(key in o and o[key] == value for o in others)}
     return dataclasses.replace(
         abouts[0],
         threshold=mean,
         metrics={},
         per_class={},
-        recipe={_SOUP: {"bundles": list(bundles), "weights": list(shares), "rank": rank}},
+        recipe={
+            **({"data": data} if data else {}),
+            _SOUP: {"bundles": list(bundles), "weights": list(shares), "rank": rank},
+        },
         recipe_hash="",
         versions=installed_versions(),
     )
+
+
+def _data(about: About) -> dict[str, Any]:
+    """What the recipe says of its data, if it says anything."""
+    said = about.recipe.get("data")
+    return dict(cast("Mapping[str, Any]", said)) if isinstance(said, Mapping) else {}
 
 
 def _name(bundle: str | os.PathLike[str]) -> str:

@@ -20,6 +20,7 @@ from lumora.data.palettes import Palette, coloured
 from lumora.data.reading import Limits
 from lumora.data.sample import Sample, Source, TaskName
 from lumora.errors import DataError, InputError
+from lumora.lora import PeftModel
 from lumora.predict.ahead import ahead, in_batches
 from lumora.predict.asking import Asking
 from lumora.predict.evaluating import measure, task_of
@@ -134,7 +135,8 @@ class Predictor:
     def set_strength(self, strength: float) -> None:
         """Let the adapters count `strength` times as much as they were trained to, from now on.
 
-        0 leaves the base with the new head, 1 is as trained. A bundle without adapters has nothing to weaken.
+        0 leaves the base with the new head (and with biases and DoRA's magnitudes, if trained), 1 is as trained. A
+        bundle without adapters has nothing to weaken, and one that began with part of the base would lose that part.
         """
         if not math.isfinite(strength):
             raise InputError(f"strength is {strength}; it must be a number, as 0.5 is.")
@@ -143,7 +145,14 @@ class Predictor:
                 f"This bundle has no adapters ({METHODS[self.about.method]} was trained), so there is no strength."
             )
         model: Any = self.model  # a PeftModel, or what stands for one of another library
-        model.set_strength(self._asking.adapter or model.active_adapters[0], strength)
+        name = self._asking.adapter or model.active_adapters[0]
+        if strength != 1 and isinstance(model, PeftModel) and model.peft_config[name].moves_base:
+            raise InputError(
+                f"The adapters of this bundle began with part of the base (PiSSA, OLoRA), which {strength:g} would "
+                "weaken with them. `lumora soup BUNDLE BUNDLE --out DIR`, of the bundle with itself, gives the same "
+                "model with adapters for the whole base, which have a strength."
+            )
+        model.set_strength(name, strength)
 
     # --- predictions --------------------------------------------------------------------------------------------------
 

@@ -125,6 +125,9 @@ def _answers(workshop: Workshop, bundle: str, pixels: Tensor, strength: float, w
         trained = "the head alone" if predictor.about.method == "head" else "all weights"
         yield _answer(predictor, pixels, name, f"no adapters: {trained} learnt")
         return
+    if model.peft_config[DEFAULT].moves_base:
+        yield _answer(predictor, pixels, name, "adapters as trained: they hold part of the base")
+        return
     try:
         if with_base:
             model.set_strength(DEFAULT, 0.0)
