@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import sys
 
 import pytest
@@ -150,3 +151,40 @@ def test_predict__palettes(lumora, tmp_path, palette):
         assert mask.getpalette()[:9] == [channel for colour in wanted for channel in colour]
     ended = lumora("predict", bundle, tmp_path / "a.png", "--out", tmp_path / "new", "--palette", "crayons")
     assert (ended.code, "cityscapes" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "out", "refused"),
+    [
+        ("pictures/**/*.*", "pictures/out", True),
+        ("pictures/**", "pictures/two/out", True),
+        ("pict*/*/*/*.*", "pictures/out", True),
+        ("**/*.png", "out", True),
+        ("-", "pictures/out", True),
+        ("pictures/*", "pictures/out", False),
+        ("pictures/one/**/*", "pictures/out", False),
+        ("pictures/**/*.*", "pictures/.out", False),
+        ("pictures/**/*.*", "out", False),
+        ("-", "out", False),
+    ],
+)
+def test_predict__refuses_a_place_that_is_among_the_pictures_the_next_time(
+    lumora, here, monkeypatch, given, out, refused
+):
+    for _ in range(2):
+        on_input(monkeypatch, b"pictures\npictures/a.png\n")
+        ended = lumora("predict", "bundle", given, "--out", out)
+        assert (ended.code, (here / out).exists()) == ((2, False) if refused else (0, True))
+        assert ("lies within the pictures (" in ended.told) == refused
+
+
+@pytest.mark.parametrize("given", ["out/overlays/a.jpg", "out/over*/*", "-", "link/overlays/a.jpg"])
+def test_predict__pictures_do_not_lie_where_predictions_go(lumora, here, monkeypatch, given):
+    assert lumora("predict", "bundle", "pictures/a.png", "--out", "out").code == 0
+    (here / "link").symlink_to("out")
+    for more in ([], ["--resume"]):
+        on_input(monkeypatch, b"pictures/b.jpg\nout/overlays/a.jpg\n")
+        ended = lumora("predict", "bundle", given, "--out", "out", *more)
+        assert ended.code == 2
+        assert re.search("overlays/a.jpg lies in out, .* name another folder|lies within the pictures", ended.told)
+    assert (here / "out/overlays/a.jpg").is_file()
