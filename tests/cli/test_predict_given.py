@@ -76,6 +76,17 @@ def test_predict__paths_that_no_system_takes_are_told_and_left_out(lumora, here,
     assert ["error" in line for line in lines_of(here / "out")] == [False, True, True]
 
 
+def test_predict__a_folder_of_a_list_that_has_no_name_is_told_and_left_out(lumora, here, monkeypatch):
+    (here / "empty").mkdir()
+    monkeypatch.chdir(here / "empty")
+    on_input(monkeypatch, b".\n../pictures/a.png\n")
+    ended = lumora("predict", "../bundle", "-", "--skip-bad", "--out", "../out")
+    assert ended.code == 0
+    assert "1 of 2 pictures cannot be used; they were left out." in ended.told
+    assert "There are no pictures in ." in ended.told
+    assert ["error" in line for line in lines_of(here / "out")] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("given", "found"),
     [

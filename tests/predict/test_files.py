@@ -46,6 +46,14 @@ def test_files__names_are_given_once(tmp_path):
     assert lines == ["masks/a.png", "masks/a.jpg.png", "masks/A.jpg-2.png", "masks/b/a.png", "masks/a.jpg-3.png"]
 
 
+def test_files__lines_of_folders_without_a_name(tmp_path):
+    files = PredictionFiles(tmp_path / "out", {})
+    for name in (".", "/", "..", "."):
+        files.add(Content({"picture": name, "error": "There are no pictures."}), name)
+    files.close()
+    assert len((tmp_path / "out/predictions.jsonl").read_text().splitlines()) == 4
+
+
 @pytest.mark.parametrize("removed", range(5))
 def test_files__beginning_anew_may_be_stopped_at_any_moment(tmp_path, monkeypatch, removed):
     files = PredictionFiles(tmp_path / "out", {})

@@ -288,7 +288,8 @@ class _Names:
     def free(self, name: str) -> str:
         """The name without its ending, or with it, or with a number: the first that is free."""
         whole = PurePosixPath(name)
-        first = (whole.with_suffix("").as_posix(), whole.as_posix())
+        bare = whole.with_suffix("") if whole.name else whole  # `.` and `/`, of which no file is written
+        first = (bare.as_posix(), whole.as_posix())
         names = itertools.chain(first, (f"{whole.as_posix()}-{number}" for number in itertools.count(2)))
         found = next(name for name in names if name.casefold() not in self._taken)
         self._taken.add(found.casefold())
