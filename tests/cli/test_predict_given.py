@@ -1,7 +1,9 @@
+import errno
 import io
 import os
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from tests.cli.predictions import lines_of
@@ -85,6 +87,30 @@ def test_predict__a_folder_of_a_list_that_has_no_name_is_told_and_left_out(lumor
     assert "1 of 2 pictures cannot be used; they were left out." in ended.told
     assert "There are no pictures in ." in ended.told
     assert ["error" in line for line in lines_of(here / "out")] == [True, False]
+
+
+@pytest.mark.parametrize("compare", [False, True])
+@pytest.mark.parametrize("given", ["x" * 300 + ".jpg", "x" * 300, "x" * 300 + "/*.jpg", "circle/a.jpg", "circle"])
+def test_predict__paths_that_no_system_takes_are_a_misuse(lumora, here, given, compare):
+    (here / "circle").symlink_to("circle")
+    more = ("bundle", "--compare") if compare else ()
+    ended = lumora("predict", "bundle", *more[:1], given, "--out", "out", *more[1:])
+    assert (ended.code, ended.out) == (2, "")
+    assert re.search("cannot be opened: |There is no file or folder |No picture fits ", ended.told)
+    assert given in ended.told
+
+
+def test_predict__a_folder_that_may_not_be_looked_into_is_a_misuse(lumora, here, monkeypatch):
+    stat = Path.stat
+
+    def closed(path, **options):
+        if path.parent.name == "one":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    ended = lumora("predict", "bundle", "pictures/one/x.png", "--out", "out")
+    assert (ended.code, "pictures/one/x.png cannot be opened: Permission denied." in ended.told) == (2, True)
 
 
 @pytest.mark.parametrize(

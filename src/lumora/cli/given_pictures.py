@@ -52,10 +52,10 @@ def find(given: Sequence[str], limits: Limits) -> Given:
             paths = _paths_on_input()
             pictures = _listed(paths, limits)
             folders += _folders_among(paths, pictures)
-        elif place.exists() or not glob.has_magic(one):
+        elif os.path.lexists(place) or not glob.has_magic(one):
+            pictures = _named(one, limits)
             if place.is_dir():
                 folders.append(place)
-            pictures = _named(one, limits)
         else:
             patterns.append(place)
             pictures = _matching(one, limits)
@@ -112,14 +112,17 @@ def _seen_from(path: Path) -> Iterator[Path]:
 
 
 def _named(path: str, limits: Limits) -> list[Picture]:
+    from lumora.data.content import unopened
     from lumora.predict.pictures import at_home, pictures
 
-    if not at_home(path).exists():
-        raise typer.BadParameter(f"There is no file or folder {path}.", param_hint=_HINT)
     try:
+        if not at_home(path).exists():
+            raise typer.BadParameter(f"There is no file or folder {path}.", param_hint=_HINT)
         return list(pictures(path, limits))
     except DataError as error:
         raise typer.BadParameter(str(error), param_hint=_HINT) from error
+    except OSError as error:  # a folder that may not be looked into, a name that is too long
+        raise typer.BadParameter(str(unopened(at_home(path), error)), param_hint=_HINT) from error
 
 
 def _matching(pattern: str, limits: Limits) -> list[Picture]:

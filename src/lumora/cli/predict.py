@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -147,8 +148,9 @@ def _is_bundle(name: str) -> bool:
     from lumora.predict.pictures import at_home
 
     path = at_home(name)
-    if path.exists() or path.suffix.lower() in PICTURES:  # a repository may end so, but a mistyped picture is likelier
-        return (path / ABOUT).is_file()
+    # A repository may end as pictures do, but a mistyped picture is likelier.
+    if os.path.lexists(path) or path.suffix.lower() in PICTURES:
+        return os.path.lexists(path / ABOUT)
     return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
 
 
