@@ -10,7 +10,7 @@ from PIL import Image
 
 from lumora.data import Coding, Labels, read_mask
 from lumora.errors import OutputError
-from lumora.predict.files import Content, PredictionFiles, encoded_mask
+from lumora.predict.files import Content, PredictionFiles, encoded_drawing, encoded_mask
 
 
 @pytest.mark.parametrize("classes", [2, 150, 256, 300])
@@ -24,6 +24,22 @@ def test_encoded_mask__is_read_as_the_same_ids(classes):
         assert image.format == "PNG"
         if classes <= 256:
             assert np.array(image.convert("RGB"))[0].tolist() == [list(colour) for colour in labels.palette()]
+
+
+@pytest.mark.parametrize(
+    ("size", "written"),
+    [
+        ((66_000, 4), (65_500, 4)),
+        ((40, 131_000), (20, 65_500)),
+        ((200_000, 1), (65_500, 1)),
+        ((65_500, 2), (65_500, 2)),
+        ((60, 40), (60, 40)),
+    ],
+)
+def test_encoded_drawing__is_as_large_as_the_format_allows(size, written):
+    width, height = size
+    with Image.open(io.BytesIO(encoded_drawing(torch.full((3, height, width), 7, dtype=torch.uint8)))) as image:
+        assert (image.format, image.size) == ("JPEG", written)
 
 
 def test_files__line_by_line(tmp_path):

@@ -45,6 +45,8 @@ from lumora.predict.pictures import Picture, Unusable, without_dots
 _FORMAT, _LOCK = 2, "lock"
 _TOLD = "bundle"
 """What is only told: a bundle may have been moved since."""
+_LONGEST_JPEG = 65_500
+"""Pixels of a side; libjpeg takes no more."""
 
 
 @dataclass(frozen=True)
@@ -258,8 +260,10 @@ def encoded_mask(mask: Tensor, labels: Labels) -> bytes:
 
 
 def encoded_drawing(pixels: Tensor) -> bytes:
-    """A drawing as a JPEG file."""
-    return _file(Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()), "JPEG", quality=90)
+    """A drawing as a JPEG file; one with a longer side than such files hold is made smaller."""
+    image = Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+    image.thumbnail((_LONGEST_JPEG, _LONGEST_JPEG))
+    return _file(image, "JPEG", quality=90)
 
 
 def _file(image: Image.Image, kind: str, **options: int) -> bytes:
