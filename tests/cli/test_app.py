@@ -88,3 +88,39 @@ def test_main__letters_that_the_output_cannot_hold_end_nothing():
     )
     assert done.returncode == 0, done.stderr
     assert b"64 ? 3 ? 3 ? 3" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("merge", "bundle", "--out=~/mine"),
+        ("merge", "bundle", "--out=~/mine", "--force"),
+        ("soup", "one", "other", "--out=~/mine", "--force"),
+        ("export", "bundle", "--onnx=~/mine/thesis.txt"),
+        ("pull", "somebody/bundle", "--out=~/mine", "--force"),
+        ("predict", "bundle", "a.png", "--out=~/mine"),
+        ("evaluate", "bundle", "somebody/data", "--out=~/mine"),
+        ("train", "pictures", "--out=~/mine"),
+        ("doctor", "pictures", "--fix=~/mine"),
+        ("demo", "--out=~/mine"),
+        ("sample", "scenes", "~/mine"),
+    ],
+)
+def test_main__what_lies_in_the_users_folder_is_seen_behind_a_tilde(lumora, tmp_path, monkeypatch, arguments):
+    (tmp_path / "home/mine").mkdir(parents=True)
+    (tmp_path / "home/mine/thesis.txt").write_text("mine")
+    (tmp_path / "here/pictures").mkdir(parents=True)
+    (tmp_path / "here/a.png").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "here")
+    ended = lumora(*arguments)
+    assert ended.code in (1, 2)
+    assert str(tmp_path / "home/mine") in ended.told
+    assert not (tmp_path / "here/~").exists()
+    assert [path.name for path in (tmp_path / "home/mine").iterdir()] == ["thesis.txt"]
+
+
+def test_main__what_begins_as_a_users_name_does_is_a_folder_here(lumora, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert lumora("sample", "scenes", "~nobody-is-called-so", "--count", "3", "--size", "32").code == 0
+    assert (tmp_path / "~nobody-is-called-so").is_dir()

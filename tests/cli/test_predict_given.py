@@ -1,6 +1,9 @@
+import errno
 import io
 import os
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from tests.cli.predictions import lines_of
@@ -73,6 +76,41 @@ def test_predict__paths_that_no_system_takes_are_told_and_left_out(lumora, here,
     assert ended.code == 1
     assert "2 of 3 pictures cannot be used" in ended.err
     assert ["error" in line for line in lines_of(here / "out")] == [False, True, True]
+
+
+def test_predict__a_folder_of_a_list_that_has_no_name_is_told_and_left_out(lumora, here, monkeypatch):
+    (here / "empty").mkdir()
+    monkeypatch.chdir(here / "empty")
+    on_input(monkeypatch, b".\n../pictures/a.png\n")
+    ended = lumora("predict", "../bundle", "-", "--skip-bad", "--out", "../out")
+    assert ended.code == 0
+    assert "1 of 2 pictures cannot be used; they were left out." in ended.told
+    assert "There are no pictures in ." in ended.told
+    assert ["error" in line for line in lines_of(here / "out")] == [True, False]
+
+
+@pytest.mark.parametrize("compare", [False, True])
+@pytest.mark.parametrize("given", ["x" * 300 + ".jpg", "x" * 300, "x" * 300 + "/*.jpg", "circle/a.jpg", "circle"])
+def test_predict__paths_that_no_system_takes_are_a_misuse(lumora, here, given, compare):
+    (here / "circle").symlink_to("circle")
+    more = ("bundle", "--compare") if compare else ()
+    ended = lumora("predict", "bundle", *more[:1], given, "--out", "out", *more[1:])
+    assert (ended.code, ended.out) == (2, "")
+    assert re.search("cannot be opened: |There is no file or folder |No picture fits ", ended.told)
+    assert given in ended.told
+
+
+def test_predict__a_folder_that_may_not_be_looked_into_is_a_misuse(lumora, here, monkeypatch):
+    stat = Path.stat
+
+    def closed(path, **options):
+        if path.parent.name == "one":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    ended = lumora("predict", "bundle", "pictures/one/x.png", "--out", "out")
+    assert (ended.code, "pictures/one/x.png cannot be opened: Permission denied." in ended.told) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -150,3 +188,40 @@ def test_predict__palettes(lumora, tmp_path, palette):
         assert mask.getpalette()[:9] == [channel for colour in wanted for channel in colour]
     ended = lumora("predict", bundle, tmp_path / "a.png", "--out", tmp_path / "new", "--palette", "crayons")
     assert (ended.code, "cityscapes" in ended.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "out", "refused"),
+    [
+        ("pictures/**/*.*", "pictures/out", True),
+        ("pictures/**", "pictures/two/out", True),
+        ("pict*/*/*/*.*", "pictures/out", True),
+        ("**/*.png", "out", True),
+        ("-", "pictures/out", True),
+        ("pictures/*", "pictures/out", False),
+        ("pictures/one/**/*", "pictures/out", False),
+        ("pictures/**/*.*", "pictures/.out", False),
+        ("pictures/**/*.*", "out", False),
+        ("-", "out", False),
+    ],
+)
+def test_predict__refuses_a_place_that_is_among_the_pictures_the_next_time(
+    lumora, here, monkeypatch, given, out, refused
+):
+    for _ in range(2):
+        on_input(monkeypatch, b"pictures\npictures/a.png\n")
+        ended = lumora("predict", "bundle", given, "--out", out)
+        assert (ended.code, (here / out).exists()) == ((2, False) if refused else (0, True))
+        assert ("lies within the pictures (" in ended.told) == refused
+
+
+@pytest.mark.parametrize("given", ["out/overlays/a.jpg", "out/over*/*", "-", "link/overlays/a.jpg"])
+def test_predict__pictures_do_not_lie_where_predictions_go(lumora, here, monkeypatch, given):
+    assert lumora("predict", "bundle", "pictures/a.png", "--out", "out").code == 0
+    (here / "link").symlink_to("out")
+    for more in ([], ["--resume"]):
+        on_input(monkeypatch, b"pictures/b.jpg\nout/overlays/a.jpg\n")
+        ended = lumora("predict", "bundle", given, "--out", "out", *more)
+        assert ended.code == 2
+        assert re.search("overlays/a.jpg lies in out, .* name another folder|lies within the pictures", ended.told)
+    assert (here / "out/overlays/a.jpg").is_file()

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lumora.data import Coding, Labels, read_mask
 from lumora.errors import OutputError
-from lumora.predict.files import Content, PredictionFiles, encoded_mask
+from lumora.predict.files import Content, PredictionFiles, encoded_drawing, encoded_mask
 
 
 @pytest.mark.parametrize("classes", [2, 150, 256, 300])
@@ -24,6 +24,22 @@ def test_encoded_mask__is_read_as_the_same_ids(classes):
         assert image.format == "PNG"
         if classes <= 256:
             assert np.array(image.convert("RGB"))[0].tolist() == [list(colour) for colour in labels.palette()]
+
+
+@pytest.mark.parametrize(
+    ("size", "written"),
+    [
+        ((66_000, 4), (65_500, 4)),
+        ((40, 131_000), (20, 65_500)),
+        ((200_000, 1), (65_500, 1)),
+        ((65_500, 2), (65_500, 2)),
+        ((60, 40), (60, 40)),
+    ],
+)
+def test_encoded_drawing__is_as_large_as_the_format_allows(size, written):
+    width, height = size
+    with Image.open(io.BytesIO(encoded_drawing(torch.full((3, height, width), 7, dtype=torch.uint8)))) as image:
+        assert (image.format, image.size) == ("JPEG", written)
 
 
 def test_files__line_by_line(tmp_path):
@@ -44,6 +60,14 @@ def test_files__names_are_given_once(tmp_path):
     files.close()
     lines = [json.loads(line)["mask"] for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
     assert lines == ["masks/a.png", "masks/a.jpg.png", "masks/A.jpg-2.png", "masks/b/a.png", "masks/a.jpg-3.png"]
+
+
+def test_files__lines_of_folders_without_a_name(tmp_path):
+    files = PredictionFiles(tmp_path / "out", {})
+    for name in (".", "/", "..", "."):
+        files.add(Content({"picture": name, "error": "There are no pictures."}), name)
+    files.close()
+    assert len((tmp_path / "out/predictions.jsonl").read_text().splitlines()) == 4
 
 
 @pytest.mark.parametrize("removed", range(5))

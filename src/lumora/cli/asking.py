@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lumora.cli import completing, data_options
+from lumora.cli import completing, data_options, options
 from lumora.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ Task = Annotated[
     typer.Option("--task", metavar="NAME", help="classification, multilabel or segmentation; else found out."),
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="RUN", help="A new folder for the run; in runs if not said.")
+    Path | None,
+    typer.Option(
+        "--out", metavar="RUN", help="A new folder for the run; in runs if not said.", callback=options.at_home
+    ),
 ]
 Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", min=1, help="How often every picture is seen.")]
 MaxTime = Annotated[

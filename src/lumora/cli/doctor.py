@@ -34,6 +34,7 @@ Fix = Annotated[
         "--fix",
         metavar="OUT",
         help="Write a repaired copy into this new folder; DATA stay as they are.",
+        callback=options.at_home,
         show_default=False,
     ),
 ]

@@ -33,7 +33,11 @@ Split = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        "--out", metavar="DIR", help="Write scores, a table of the classes, the worst samples.", show_default=False
+        "--out",
+        metavar="DIR",
+        help="Write scores, a table of the classes, the worst samples.",
+        callback=options.at_home,
+        show_default=False,
     ),
 ]
 Worst = Annotated[int, typer.Option("--worst", metavar="N", min=0, help="How many of the worst samples are told.")]

@@ -9,7 +9,12 @@ import typer
 
 from lumora.cli import options, output
 
-Onnx = Annotated[Path, typer.Option("--onnx", metavar="FILE", help="The ONNX file to be written.", show_default=False)]
+Onnx = Annotated[
+    Path,
+    typer.Option(
+        "--onnx", metavar="FILE", help="The ONNX file to be written.", callback=options.at_home, show_default=False
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 
 

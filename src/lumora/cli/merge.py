@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from lumora.bundle.merging import Merged
 
 Out = Annotated[
-    Path, typer.Option("--out", metavar="DIR", help="A new folder for the plain checkpoint.", show_default=False)
+    Path,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="A new folder for the plain checkpoint.",
+        callback=options.at_home,
+        show_default=False,
+    ),
 ]
 
 _KINDS = {

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def at_home(path: Path | None) -> Path | None:
+    """The path with the user's folder in place of `~`, which a shell leaves as it is behind `=` or in quotes.
+
+    It is the callback of what says where to write: the place that is checked is then the one that is written to.
+    """
+    try:
+        return path if path is None else path.expanduser()
+    except RuntimeError:  # nobody is called so; a whole path is not taken for a user's later either
+        return path if path is None else path.absolute()
+
 
 Bundle = Annotated[
     str, typer.Argument(metavar="BUNDLE", help="A bundle's folder, or its repository on the Hub.", show_default=False)

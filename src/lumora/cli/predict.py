@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def command(
     limits = Limits() if max_pixels is None else Limits(max_pixels)
     bundles, given = _bundles(bundle, given, compare)
     found = given_pictures.find(given, limits)
-    _check_place(out, found.folders, resume)
+    _check_place(out, found, resume)
     settings = Settings(palette=_palette(palette), strength=strength, flip=flip, tile=_tile(tile), overlap=overlap)
     if len(bundles) == 1:
         predictors = [loading.predictor(bundle, device, base, limits, revision, settings=settings)]
@@ -97,11 +98,11 @@ def command(
 # --- what is asked ----------------------------------------------------------------------------------------------------
 
 
-def _check_place(out: Path, folders: Sequence[Path], resume: bool) -> None:
+def _check_place(out: Path, found: given_pictures.Given, resume: bool) -> None:
     from lumora.predict.files import check_place
 
     try:
-        check_place(out, folders, resume=resume)
+        check_place(out, found.folders_with(out), found.pictures, resume=resume)
     except OutputError as error:
         raise typer.BadParameter(str(error), param_hint="--out") from error
 
@@ -147,8 +148,9 @@ def _is_bundle(name: str) -> bool:
     from lumora.predict.pictures import at_home
 
     path = at_home(name)
-    if path.exists() or path.suffix.lower() in PICTURES:  # a repository may end so, but a mistyped picture is likelier
-        return (path / ABOUT).is_file()
+    # A repository may end as pictures do, but a mistyped picture is likelier.
+    if os.path.lexists(path) or path.suffix.lower() in PICTURES:
+        return os.path.lexists(path / ABOUT)
     return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lumora.cli import options
+
 Given = Annotated[
     list[str],
     typer.Argument(
@@ -19,7 +21,11 @@ Given = Annotated[
 Out = Annotated[
     Path,
     typer.Option(
-        "--out", metavar="DIR", help="A new folder, or one that this command has written.", show_default=False
+        "--out",
+        metavar="DIR",
+        help="A new folder, or one that this command has written.",
+        callback=options.at_home,
+        show_default=False,
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an earlier call has stopped.")]

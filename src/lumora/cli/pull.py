@@ -13,7 +13,13 @@ from lumora.cli import options, output, places
 Repository = Annotated[str, typer.Argument(metavar="REPO", help="The repository, user/name.", show_default=False)]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="DIR", help="The folder; called as the repository if not said.", show_default=False),
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="The folder; called as the repository if not said.",
+        callback=options.at_home,
+        show_default=False,
+    ),
 ]
 
 

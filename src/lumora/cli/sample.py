@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from lumora.cli import output
+from lumora.cli.options import at_home
 
 app = typer.Typer(help="Write data to try things with.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -23,7 +24,10 @@ def options() -> None:
 
 @app.command("scenes")
 def scenes(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty folder.", show_default=False)],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A new or empty folder.", callback=at_home, show_default=False),
+    ],
     task: Annotated[
         Task, typer.Option(help="Class folders of kinds of scenes, or pictures and masks.")
     ] = "classification",

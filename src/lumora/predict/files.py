@@ -40,11 +40,13 @@ from lumora.predict.earlier import (
     own_files,
     stems_of,
 )
-from lumora.predict.pictures import without_dots
+from lumora.predict.pictures import Picture, Unusable, without_dots
 
 _FORMAT, _LOCK = 2, "lock"
 _TOLD = "bundle"
 """What is only told: a bundle may have been moved since."""
+_LONGEST_JPEG = 65_500
+"""Pixels of a side; libjpeg takes no more."""
 
 
 @dataclass(frozen=True)
@@ -221,8 +223,15 @@ def _removed(path: Path) -> Generator[Path]:
         path.unlink(missing_ok=True)
 
 
-def check_place(folder: Path, given: Iterable[Path], *, resume: bool = False) -> None:
-    """Raise an error unless predictions may be written there: nothing of others is there, nor are the pictures."""
+def check_place(folder: Path, given: Iterable[Path], pictures: Iterable[Picture], *, resume: bool = False) -> None:
+    """Raise an error unless predictions may be written there: nothing of others is there, nor are the pictures.
+
+    Args:
+        folder: where predictions are to be written.
+        given: the folders that the pictures were looked for in.
+        pictures: those that were found.
+        resume: whether what is there is gone on with.
+    """
     own_files(folder, resume=resume)
     for root in given:
         if root.is_dir() and folder.resolve().is_relative_to(root.resolve()):
@@ -230,6 +239,13 @@ def check_place(folder: Path, given: Iterable[Path], *, resume: bool = False) ->
                 f"{folder} lies within the pictures ({root}), and would be among them the next time; name a folder "
                 "elsewhere."
             )
+    place, paths = folder.resolve(), [Path(one.key) for one in pictures if not isinstance(one, Unusable)]
+    within = {parent for parent in {path.parent for path in paths} if parent.resolve().is_relative_to(place)}
+    if inside := next((path for path in paths if path.parent in within), None):
+        raise OutputError(
+            f"{inside} lies in {folder}, and would be lost among the predictions that are written there; name another "
+            "folder, or leave that picture out."
+        )
 
 
 def encoded_mask(mask: Tensor, labels: Labels) -> bytes:
@@ -244,8 +260,10 @@ def encoded_mask(mask: Tensor, labels: Labels) -> bytes:
 
 
 def encoded_drawing(pixels: Tensor) -> bytes:
-    """A drawing as a JPEG file."""
-    return _file(Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()), "JPEG", quality=90)
+    """A drawing as a JPEG file; one with a longer side than such files hold is made smaller."""
+    image = Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+    image.thumbnail((_LONGEST_JPEG, _LONGEST_JPEG))
+    return _file(image, "JPEG", quality=90)
 
 
 def _file(image: Image.Image, kind: str, **options: int) -> bytes:
@@ -274,7 +292,8 @@ class _Names:
     def free(self, name: str) -> str:
         """The name without its ending, or with it, or with a number: the first that is free."""
         whole = PurePosixPath(name)
-        first = (whole.with_suffix("").as_posix(), whole.as_posix())
+        bare = whole.with_suffix("") if whole.name else whole  # `.` and `/`, of which no file is written
+        first = (bare.as_posix(), whole.as_posix())
         names = itertools.chain(first, (f"{whole.as_posix()}-{number}" for number in itertools.count(2)))
         found = next(name for name in names if name.casefold() not in self._taken)
         self._taken.add(found.casefold())
