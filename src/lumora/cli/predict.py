@@ -64,7 +64,7 @@ def command(
     limits = Limits() if max_pixels is None else Limits(max_pixels)
     bundles, given = _bundles(bundle, given, compare)
     found = given_pictures.find(given, limits)
-    _check_place(out, found.folders, resume)
+    _check_place(out, found, resume)
     settings = Settings(palette=_palette(palette), strength=strength, flip=flip, tile=_tile(tile), overlap=overlap)
     if len(bundles) == 1:
         predictors = [loading.predictor(bundle, device, base, limits, revision, settings=settings)]
@@ -97,11 +97,11 @@ def command(
 # --- what is asked ----------------------------------------------------------------------------------------------------
 
 
-def _check_place(out: Path, folders: Sequence[Path], resume: bool) -> None:
+def _check_place(out: Path, found: given_pictures.Given, resume: bool) -> None:
     from lumora.predict.files import check_place
 
     try:
-        check_place(out, folders, resume=resume)
+        check_place(out, found.folders_with(out), found.pictures, resume=resume)
     except OutputError as error:
         raise typer.BadParameter(str(error), param_hint="--out") from error
 

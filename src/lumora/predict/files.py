@@ -40,7 +40,7 @@ from lumora.predict.earlier import (
     own_files,
     stems_of,
 )
-from lumora.predict.pictures import without_dots
+from lumora.predict.pictures import Picture, Unusable, without_dots
 
 _FORMAT, _LOCK = 2, "lock"
 _TOLD = "bundle"
@@ -221,8 +221,15 @@ def _removed(path: Path) -> Generator[Path]:
         path.unlink(missing_ok=True)
 
 
-def check_place(folder: Path, given: Iterable[Path], *, resume: bool = False) -> None:
-    """Raise an error unless predictions may be written there: nothing of others is there, nor are the pictures."""
+def check_place(folder: Path, given: Iterable[Path], pictures: Iterable[Picture], *, resume: bool = False) -> None:
+    """Raise an error unless predictions may be written there: nothing of others is there, nor are the pictures.
+
+    Args:
+        folder: where predictions are to be written.
+        given: the folders that the pictures were looked for in.
+        pictures: those that were found.
+        resume: whether what is there is gone on with.
+    """
     own_files(folder, resume=resume)
     for root in given:
         if root.is_dir() and folder.resolve().is_relative_to(root.resolve()):
@@ -230,6 +237,13 @@ def check_place(folder: Path, given: Iterable[Path], *, resume: bool = False) ->
                 f"{folder} lies within the pictures ({root}), and would be among them the next time; name a folder "
                 "elsewhere."
             )
+    place, paths = folder.resolve(), [Path(one.key) for one in pictures if not isinstance(one, Unusable)]
+    within = {parent for parent in {path.parent for path in paths} if parent.resolve().is_relative_to(place)}
+    if inside := next((path for path in paths if path.parent in within), None):
+        raise OutputError(
+            f"{inside} lies in {folder}, and would be lost among the predictions that are written there; name another "
+            "folder, or leave that picture out."
+        )
 
 
 def encoded_mask(mask: Tensor, labels: Labels) -> bytes:
