@@ -30,7 +30,8 @@ class Catalogue:
     def __init__(self, given: Iterable[str] = ()) -> None:
         self._origins: dict[str, Origin] = {}
         self._folders: list[Path] = []
-        self._removed: dict[str, Origin] = {}
+        self._removed: dict[str, Origin | None] = {}
+        """Names that are not found in folders, and where their bundles came from; None where that was never said."""
         self._looked = -_PATIENCE
         self._lock, self._looking = threading.Lock(), threading.Lock()
         for one in given:
@@ -88,6 +89,11 @@ class Catalogue:
             if name not in self._origins:
                 raise UnknownAdapterError(f"There is no bundle of this name; there are {_listed(self._origins)}.")
             self._removed[name] = self._origins.pop(name)
+
+    def keep_out(self, name: str) -> None:
+        """The same, also for a name that is not known yet."""
+        with self._lock:
+            self._removed[name] = self._origins.pop(name, None) or self._removed.get(name)
 
     # --- what was given -----------------------------------------------------------------------------------------------
 
