@@ -279,6 +279,13 @@ def test_catalogue__refuses_a_folder_with_two_bundles_of_one_name_and_says_what_
     assert Catalogue([first, second]).find("my-cats-2").folder == folder / "my.cats"
 
 
+def test_catalogue__takes_a_folder_whose_name_has_an_equals_sign(tmp_path, monkeypatch):
+    monkeypatch.chdir(empty_bundles(tmp_path, "rank=8", "all=2/dogs", "8"))
+    assert Catalogue(["rank=8", "all=2"]).names() == ["rank-8", "dogs"]
+    assert Catalogue(["rank=8"]).find("rank-8").folder == tmp_path / "rank=8"
+    assert Catalogue(["r=8"]).find("r").folder == tmp_path / "8"
+
+
 def test_catalogue__tells_of_bundles_that_can_have_no_name(tmp_path, caplog):
     folder = empty_bundles(tmp_path / "all", "猫", "dogs")
     with caplog.at_level(logging.WARNING, "lumora.serve"):

@@ -101,7 +101,7 @@ class Catalogue:
 
     def _take(self, given: str) -> None:
         name, equals, place = given.partition("=")
-        if not equals or not _NAME.fullmatch(name):
+        if not equals or not _NAME.fullmatch(name) or Path(given).is_dir():  # which may be called rank=8
             name, place = "", given
         folder = Path(place).expanduser()
         if not folder.is_dir():
