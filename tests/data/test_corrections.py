@@ -191,8 +191,10 @@ def test_corrections__the_doctor_sees_the_data_themselves(data):
 def test_corrections_folder__is_beside_what_was_named(data, monkeypatch):
     beside = data / "classes.corrections"
     monkeypatch.chdir(data / "classes")
-    for way in (data / "classes", f"{data}/classes/", Path(), "../classes"):
+    for way in (data / "classes", f"{data}/classes/", Path(), "../classes", "red/..", data / "classes/red/.."):
         assert corrections_folder(way).resolve() == beside.resolve()
+    monkeypatch.chdir(data / "classes/red")
+    assert corrections_folder("..").resolve() == beside.resolve()
     assert corrections_folder("user/dataset") is None
     assert corrections_folder([1]) is None
     assert read_corrections("user/dataset") == {}

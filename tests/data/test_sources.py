@@ -165,6 +165,18 @@ def test_paths__may_be_text_with_a_tilde_or_in_any_script(tmp_path, monkeypatch)
     assert len(all_keys(open_source("Bilder – 写真 🦔"))) == 8
 
 
+@pytest.mark.parametrize("at", ["data", "d\udce9"])
+def test_names__that_are_no_text_are_names_like_others(at, tmp_path):
+    try:
+        class_folders(tmp_path / at)
+        put(tmp_path / at / "cat" / "caf\udce9.png")
+    except OSError:
+        pytest.skip("names of files are text here")
+    source = open_source(tmp_path / at)
+    assert "cat/caf\udce9.png" in all_keys(source)
+    assert list(source.splits) == ["train", "validation"]
+
+
 def test_key__finds_the_picture_again(tmp_path):
     class_folders(tmp_path, ("cat", "dög"))
     source = open_source(tmp_path)

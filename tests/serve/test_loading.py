@@ -262,6 +262,44 @@ def test_catalogue__knows_where_a_removed_bundle_came_from(tmp_path, given):
     assert served.anew("foxes").folder == tmp_path / "all/foxes"  # what lies in a served folder comes first
 
 
+def empty_bundles(folder, *called):
+    """Folders that look like bundles as long as nobody loads them."""
+    for name in called:
+        (folder / name).mkdir(parents=True)
+        (folder / name / names.ABOUT).write_text("{}")
+    return folder
+
+
+def test_catalogue__refuses_a_folder_with_two_bundles_of_one_name_and_says_what_to_do(tmp_path):
+    folder = empty_bundles(tmp_path / "all", "my.cats", "my-cats", "dogs")
+    with pytest.raises(lumora.errors.AdapterError, match="would be called 'my-cats'") as refused:
+        Catalogue([str(folder)])
+    *_, first, second = str(refused.value).split()
+    assert Catalogue([first, second]).names() == ["my-cats", "my-cats-2"]
+    assert Catalogue([first, second]).find("my-cats-2").folder == folder / "my.cats"
+
+
+def test_catalogue__takes_a_folder_whose_name_has_an_equals_sign(tmp_path, monkeypatch):
+    monkeypatch.chdir(empty_bundles(tmp_path, "rank=8", "all=2/dogs", "8"))
+    assert Catalogue(["rank=8", "all=2"]).names() == ["rank-8", "dogs"]
+    assert Catalogue(["rank=8"]).find("rank-8").folder == tmp_path / "rank=8"
+    assert Catalogue(["r=8"]).find("r").folder == tmp_path / "8"
+
+
+def test_catalogue__tells_of_bundles_that_can_have_no_name(tmp_path, caplog):
+    folder = empty_bundles(tmp_path / "all", "猫", "dogs")
+    with caplog.at_level(logging.WARNING, "lumora.serve"):
+        assert Catalogue([str(folder)]).names() == ["dogs"]
+    [told] = [record.getMessage() for record in caplog.records]
+    assert "no name can be made of '猫'" in told
+    assert Catalogue([str(folder), told.split()[-1]]).names() == ["dogs", "cats"]
+
+
+def test_catalogue__of_a_folder_whose_bundles_can_have_no_names_says_so(tmp_path):
+    with pytest.raises(lumora.errors.BundleError, match=r"no name can be made of '猫'.*Rename that folder"):
+        Catalogue([str(empty_bundles(tmp_path / "all", "猫"))])
+
+
 def test_catalogue__answers_for_names_that_it_knows_while_it_looks_into_folders(tmp_path, given, monkeypatch):
     bundle(tmp_path / "all/one", *given)
     catalogue, looking, go_on = Catalogue([str(tmp_path / "all")]), threading.Event(), threading.Event()

@@ -236,6 +236,24 @@ def test_remove__ends_what_is_being_added_under_a_name_that_is_new(tmp_path, mon
     assert again.result(300) is pool.get("it")
 
 
+def test_remove__of_what_is_being_added_from_a_served_folder_lasts_until_it_is_added_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("lumora.serve.hosting.catalogue._PATIENCE", 0.0)
+    given = base_folder("vit", tmp_path / "base")
+    bundle(tmp_path / "all/one", *given)
+    pool = Pool([tmp_path / "all"], device="cpu")
+    late = bundle(tmp_path / "all/late", *given, seed=1)
+    held = Held(pool, monkeypatch, late)
+    coming = pool.add_later("late", None)
+    pool.remove("late")
+    held.go_on[late].set()
+    with pytest.raises(OvertakenError):
+        coming.result(300)
+    with pytest.raises(lumora.errors.UnknownAdapterError):
+        pool.get("late")
+    assert pool.names == ["one"]
+    assert pool.add_later("late", None).result(300) is pool.get("late")
+
+
 def test_add__refuses_a_folder_of_several_bundles(tmp_path):
     given = base_folder("vit", tmp_path / "base")
     for i in range(2):

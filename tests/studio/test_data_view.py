@@ -2,6 +2,7 @@ import base64
 import io
 import shutil
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from lumora.errors import DataError
 from lumora.studio.data_view import ALL, ON_A_PAGE, open_data, page_of, place_of, visit
 from lumora.studio.html import render
 from lumora.studio.mask_cases import NO_LABEL
+from lumora.studio.tabs.data import _Samples
 
 
 def test_open_data__says_what_there_is(pictures):
@@ -42,6 +44,23 @@ def test_page_of__shows_a_class_alone(pictures):
     assert page.shown
     assert {one.key for one in page.shown} <= on_disk
     assert {one.text for one in page.shown} == {"green"}
+
+
+def test_classes__whose_names_are_no_text_can_be_sent_and_chosen(workshop, pictures, tmp_path):
+    data = tmp_path / "odd"
+    shutil.copytree(pictures / "classes", data)
+    try:
+        (data / "green").rename(data / "gr\udce9n")
+    except OSError:
+        pytest.skip("names of files are text here")
+    with gr.Blocks(analytics_enabled=False):
+        samples = _Samples(workshop)
+    label = samples.first(open_data(str(data)), 0.5)[samples.outputs.index(samples._label)]
+    values = {shown: value for shown, value in label.choices if (shown + value).encode()}
+    problem, page, _ = samples._turning(by=None)(str(data), "train", values["gr?n"], 0.5, 0)
+    assert not problem
+    assert "gr?n/" in page
+    assert "red/" not in page
 
 
 def test_page_of__goes_no_further_than_there_are_pages(tmp_path):

@@ -15,7 +15,7 @@ from tests.training.tiny import assert_same, settings, weights_of
 import lumora
 from lumora.studio import relabelling
 from lumora.studio.results_view import TRAINING, examined
-from lumora.studio.tabs.mistakes import DOUBTED, WORST, Mistakes, Showing, name_of
+from lumora.studio.tabs.mistakes import DOUBTED, WORST, Mistakes, Showing, _key_of, name_of
 from lumora.training.folder import RunFolder
 from lumora.training.recipe import parse_asked, read_recipe, write_recipe
 
@@ -82,6 +82,22 @@ def test_shown__a_picture_goes_to_the_editor_only_while_it_is_open(mistakes, wor
     is_open, editor = mistakes._filled(Showing(looked.of), name_of(looked, looked.judged[0].key))
     assert is_open
     assert editor.value["background"] is not None
+
+
+def test_shown__names_of_files_that_are_no_text_can_be_sent(mistakes, workshop, pictures, vit, tmp_path):
+    data = tmp_path / "odd"
+    shutil.copytree(pictures / "classes", data)
+    try:
+        for path in list(data.rglob("*.png")):
+            path.rename(path.with_name(f"caf\udce9{path.name}"))
+    except OSError:
+        pytest.skip("names of files are text here")
+    looked = examined(workshop, str(made_run(data, vit, tmp_path / "runs/odd")))
+    which = mistakes.shown(looked, WORST, None, False)[mistakes.outputs.index(mistakes.which)]
+    assert "caf?" in which.choices[0][0]
+    for shown, value in which.choices:
+        assert (shown + value).encode()
+    assert _key_of(which.choices[0][1], looked.of) == looked.judged[0].key
 
 
 def test_shown__a_large_picture_is_made_smaller_for_the_editor(mistakes, workshop, pictures, segformer, tmp_path):

@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -24,6 +26,18 @@ LONG = {
     "run.checkpoint_every": "0.001",
     "data.near_duplicates_together": "false",
 }
+HOLDS = """
+import signal, sys, time
+from pathlib import Path
+from lumora.training.folder import RunFolder
+
+signal.signal(signal.SIGTERM, lambda number, frame: print("asked", flush=True))
+folder = RunFolder(Path(sys.argv[1]))
+folder._take()
+print("ready", flush=True)
+while True:
+    time.sleep(0.1)
+"""
 
 
 def until(holds, seconds=300):
@@ -106,6 +120,62 @@ def test_stop__asked_for_twice_saves_all_the_same(trainings, pictures, vit, monk
     assert trainings.of(folder).state == "stopped"
     assert not trainings.is_stopping(folder)
     assert any(line.startswith("go on with") for line in trainings.of(folder).said)
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A run at work that a page did not begin: a process that holds its folder, and counts how often it is asked."""
+    folder = tmp_path / "runs/held"
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text("")
+    children = []
+
+    def start():
+        children.append(subprocess.Popen([sys.executable, "-c", HOLDS, str(folder)], stdout=subprocess.PIPE, text=True))
+        assert children[-1].stdout.readline() == "ready\n"
+        return children[-1]
+
+    yield folder, start
+    for child in children:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_stop__is_asked_once_though_the_page_is_opened_anew(opened, held, noted):
+    folder, start = held
+    note = folder.parent / ".studio/held.json"
+    if noted:
+        note.parent.mkdir()
+        note.write_text(json.dumps({"process": None, "host": socket.gethostname(), "arguments": ["train", "data"]}))
+    child = start()
+    opened().stop(folder)
+    assert child.stdout.readline() == "asked\n"
+    later = opened()
+    assert later.is_stopping(folder)
+    later.stop(folder)
+    time.sleep(0.5)  # it would say that it was asked again
+    child.kill()
+    assert child.stdout.read() == ""
+    child.wait()
+    assert not later.is_stopping(folder)
+
+    other = start()  # gone on with from elsewhere
+    assert not later.is_stopping(folder)
+    later.stop(folder)
+    assert other.stdout.readline() == "asked\n"
+    assert opened().is_stopping(folder)
+
+
+def test_stop__of_a_run_of_others_leaves_nothing_on_the_list_once_it_is_removed(trainings, opened, held):
+    folder, start = held
+    child = start()
+    trainings.stop(folder)
+    child.kill()
+    child.wait()
+    shutil.rmtree(folder)
+    assert opened().all() == []
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def corrections_folder(data: object) -> Path | None:
     """Where corrections of data lie, or would; None for data that are no files here."""
     if not isinstance(data, str | Path) or not (path := Path(data).expanduser()).exists():
         return None
-    path = path.absolute() if path.name else path.resolve()
+    path = path.resolve() if path.name in ("", "..") else path.absolute()
     return path.with_name(path.name + ENDING) if path.name else None
 
 

@@ -151,7 +151,7 @@ def stored_fingerprints(contents: Sequence[Content], store: Path, limits: Limits
         store: a file, which is made if it is missing or damaged.
         limits: larger pictures count as unreadable.
     """
-    stamps = [hashlib.sha256(content.stamp().encode()).digest()[:16] for content in contents]
+    stamps = [hashlib.sha256(content.stamp().encode("utf-8", "surrogateescape")).digest()[:16] for content in contents]
     old = _load(store)
     new = [i for i, stamp in enumerate(stamps) if stamp not in old]
     prints = fingerprints([contents[i] for i in new], limits)

@@ -192,4 +192,5 @@ def _check_keys(parts: Mapping[str | None, Sequence[Sample]]) -> None:
 def _store(data: Any) -> Path:
     """Where the fingerprints of these data are kept, for the next time."""
     name = str(Path(data).absolute()) if isinstance(data, str | Path) else str(getattr(data, "_fingerprint", "dataset"))
-    return cache_home() / "fingerprints" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.npy"
+    kept = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return cache_home() / "fingerprints" / f"{kept}.npy"

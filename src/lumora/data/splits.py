@@ -26,7 +26,7 @@ def position(key: str, seed: int) -> float:
     >>> position("cats/1.jpg", 0) == position("cats/1.jpg", 0) != position("cats/1.jpg", 1)
     True
     """
-    digest = hashlib.sha256(f"{seed}\n{key}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}\n{key}".encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 

@@ -11,7 +11,12 @@ from lumora.training.report.page import environment
 def render(template: str, **content: Any) -> str:
     """A piece of the page. Whatever names hold, they are text in it and no markup."""
     text = environment("lumora.studio").get_template(f"{template}.html").render(levels=LEVELS, **content)
-    return text.encode("utf-8", "replace").decode()  # names of files need not be text
+    return sendable(text)
+
+
+def sendable(text: str) -> str:
+    """A text as it can be sent to the page: names of files and classes need not be text."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def notice(text: str, *, bad: bool = False) -> str:

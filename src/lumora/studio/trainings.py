@@ -78,8 +78,11 @@ class Trainings:
     def __init__(self, runs: Path) -> None:
         self.root = runs
         self._children: dict[Path, subprocess.Popen[bytes]] = {}
-        self._asked: dict[Path, int] = {}
-        """The processes that were asked to stop: asked once more, they would end at once and save nothing."""
+        self._asked: dict[Path, str] = {}
+        """The processes that were asked to stop: asked once more, they would end at once and save nothing.
+
+        The notes have them too, for whoever opens the page later.
+        """
 
     # --- found --------------------------------------------------------------------------------------------------------
 
@@ -91,7 +94,7 @@ class Trainings:
         begun = {folder: _changed(RunFolder(folder).recipe) for folder in run_folders(self.root)}
         for note in self._notes().glob("*.json"):
             folder = self.root / _place(note.stem)
-            if folder not in begun and not self._was_removed(folder):
+            if folder not in begun and not self._was_removed(folder) and not self._is_elsewhere(folder):
                 begun[folder] = _changed(note)
         return [self.of(folder) for folder in sorted(begun, key=lambda folder: -begun[folder])]
 
@@ -116,6 +119,10 @@ class Trainings:
     def _was_removed(self, folder: Path) -> bool:
         """Whether it once had a folder, by what it said, and has none any more."""
         return not folder.exists() and not self._is_starting(folder) and _had_folder(_last_lines(self._console(folder)))
+
+    def _is_elsewhere(self, folder: Path) -> bool:
+        """Whether it was begun elsewhere and only stopped from here, so that its folder alone tells of it."""
+        return self._noted(folder).keys() == {"asked"}
 
     def _is_starting(self, folder: Path) -> bool:
         """Whether its process is there, but has not come to its folder yet."""
@@ -174,26 +181,37 @@ class Trainings:
 
     def stop(self, folder: Path) -> Training:
         """Ask a training to save what it has learnt and to end, which takes it a moment; it is asked once only."""
-        process = worker(folder)
-        child = self._children.get(folder)
-        if process is None and child is not None and child.poll() is None:
-            process = child.pid
+        process = self._process(folder)
         if process is None and self._is_starting(folder):
             raise RunError(f"The training {folder.name} is only just starting; stop it in a moment.")
         if process is None:
             raise RunError(f"The training {folder.name} is not running on this machine; there is nothing to stop.")
-        if self._asked.get(folder) != process:
-            self._asked[folder] = process
-            if noted := self._noted(folder):  # one that was begun elsewhere has a folder that says all
-                with contextlib.suppress(OSError):  # whoever opens the page later is told of a failure then
-                    self._write_note(folder, {**noted, "stopped": True})
+        if not self._was_asked(folder, process):
+            self._note_asked(folder, process)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGTERM)
         return self.of(folder)
 
     def is_stopping(self, folder: Path) -> bool:
         """Whether it was asked to stop, and has not ended yet."""
-        return folder in self._asked and self.of(folder).runs
+        process = self._process(folder)
+        return process is not None and self._was_asked(folder, process) and self.of(folder).runs
+
+    def _process(self, folder: Path) -> int | None:
+        """The process that is to be asked to stop."""
+        child = self._children.get(folder)
+        return worker(folder) or (child.pid if child is not None and child.poll() is None else None)
+
+    def _was_asked(self, folder: Path, process: int) -> bool:
+        return _called_for_good(process) in (self._asked.get(folder), self._noted(folder).get("asked"))
+
+    def _note_asked(self, folder: Path, process: int) -> None:
+        self._asked[folder] = asked = _called_for_good(process)
+        noted = self._noted(folder)
+        begun_here = {"stopped": True} if noted and not self._is_elsewhere(folder) else {}
+        with contextlib.suppress(OSError):  # whoever opens the page later is told of a failure then
+            make_folder(self._notes())
+            self._write_note(folder, {**noted, **begun_here, "asked": asked})
 
     def _start(self, folder: Path, arguments: Sequence[str]) -> None:
         try:
@@ -276,6 +294,15 @@ def _holder(folder: Path) -> int | None:
     except OSError:
         return None
     return int(found[1]) if found is not None and found[2] == socket.gethostname() else None
+
+
+def _called_for_good(process: int) -> str:
+    """What no other process is called: its number may be another one's later, and on another machine is one now."""
+    try:
+        begun = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        begun = "?"
+    return f"process {process} on {socket.gethostname()}, begun at {begun}"
 
 
 def _is_alive(process: object) -> bool:

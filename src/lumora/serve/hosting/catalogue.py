@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 import threading
 import time
@@ -13,6 +14,7 @@ from lumora.bundle import names
 from lumora.errors import AdapterError, BundleError, UnknownAdapterError
 from lumora.serve.hosting.loading import Origin
 
+LOG = logging.getLogger("lumora.serve.hosting")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}")
 _PATIENCE = 1.0
@@ -30,7 +32,8 @@ class Catalogue:
     def __init__(self, given: Iterable[str] = ()) -> None:
         self._origins: dict[str, Origin] = {}
         self._folders: list[Path] = []
-        self._removed: dict[str, Origin] = {}
+        self._removed: dict[str, Origin | None] = {}
+        """Names that are not found in folders, and where their bundles came from; None where that was never said."""
         self._looked = -_PATIENCE
         self._lock, self._looking = threading.Lock(), threading.Lock()
         for one in given:
@@ -89,16 +92,21 @@ class Catalogue:
                 raise UnknownAdapterError(f"There is no bundle of this name; there are {_listed(self._origins)}.")
             self._removed[name] = self._origins.pop(name)
 
+    def keep_out(self, name: str) -> None:
+        """The same, also for a name that is not known yet."""
+        with self._lock:
+            self._removed[name] = self._origins.pop(name, None) or self._removed.get(name)
+
     # --- what was given -----------------------------------------------------------------------------------------------
 
     def _take(self, given: str) -> None:
         name, equals, place = given.partition("=")
-        if not equals or not _NAME.fullmatch(name):
+        if not equals or not _NAME.fullmatch(name) or Path(given).is_dir():  # which may be called rank=8
             name, place = "", given
         folder = Path(place).expanduser()
         if not folder.is_dir():
             self._put(name or place.rpartition("/")[2], Origin(repository=checked_repository(place)))
-        elif (folder / names.ABOUT).is_file():
+        elif _is_bundle(folder):
             self._put(name or _name_of(folder), Origin(folder=folder.resolve()))
         else:
             self._take_folder(folder, name)
@@ -106,15 +114,16 @@ class Catalogue:
     def _take_folder(self, folder: Path, name: str) -> None:
         if name:
             raise BundleError(f"{folder} is no bundle but a folder, whose bundles have names of their own.")
-        found = _bundles_in(folder)
-        if not found:
+        homes = _homes_in(folder)
+        if not homes:
             raise BundleError(f"There is no bundle in {folder}: none of its folders has a {names.ABOUT}.")
+        _check_names(folder, homes)
         self._folders.append(folder)
-        for own, place in found.items():
+        for own, place in _bundles_in(folder).items():
             self._put(own, Origin(folder=place))
 
     def _put(self, name: str, origin: Origin) -> None:
-        name = checked(re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-"))
+        name = checked(_simplified(name))
         if name in self._origins:
             raise AdapterError(
                 f"Two bundles are called {name!r}: {self._origins[name]} and {origin}. Give one of them another name: "
@@ -149,18 +158,53 @@ def checked_repository(name: str) -> str:
 
 
 def _bundles_in(folder: Path) -> dict[str, Path]:
-    """The bundles in a folder by name: in its folders, or as the `bundle` of runs in it."""
+    """The bundles in a folder by name, without those that can have none; the first one of a name."""
     found: dict[str, Path] = {}
+    for called, home in _homes_in(folder):
+        if _NAME.fullmatch(name := _simplified(called)):
+            found.setdefault(name, home)
+    return found
+
+
+def _homes_in(folder: Path) -> list[tuple[str, Path]]:
+    """What the bundles in a folder are called there, and where they are: in its folders, or as the `bundle` of runs."""
     try:
         inside = sorted(path for path in folder.iterdir() if path.is_dir())
     except OSError:
-        return found
-    for path in inside:
-        name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.name).strip("-")
-        home = next((place for place in (path, path / "bundle") if (place / names.ABOUT).is_file()), None)
-        if home is not None and _NAME.fullmatch(name):
-            found.setdefault(name, home.resolve())
-    return found
+        return []
+    homes = ((path.name, next(filter(_is_bundle, (path, path / "bundle")), None)) for path in inside)
+    return [(called, home.resolve()) for called, home in homes if home is not None]
+
+
+def _is_bundle(folder: Path) -> bool:
+    return (folder / names.ABOUT).is_file()
+
+
+def _check_names(folder: Path, homes: Iterable[tuple[str, Path]]) -> None:
+    """Refuse two bundles of one name, and a folder none of whose bundles can have one; warn of others without one."""
+    taken: dict[str, Path] = {}
+    nameless: list[str] = []
+    for called, home in homes:
+        if not _NAME.fullmatch(name := _simplified(called)):
+            nameless.append(
+                f"{home} cannot be asked for: no name can be made of {called!r}, for it has 1 to 64 letters from a to "
+                f"z, digits, - and _. Rename that folder, or give the bundle a name: cats={home}"
+            )
+        elif taken.setdefault(name, home) != home:
+            raise AdapterError(
+                f"Two bundles in {folder} would be called {name!r}: {taken[name]} and {home}. Rename one of their "
+                f"folders, or name the bundles one by one in the place of {folder}: {name}={taken[name]} "
+                f"{name}-2={home}"
+            )
+    if not taken:
+        raise BundleError(nameless[0])
+    for each in nameless:
+        LOG.warning("%s", each)
+
+
+def _simplified(name: str) -> str:
+    """What is left of a folder's name in the name of a bundle, if that can be one."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
 
 
 def _name_of(folder: Path) -> str:

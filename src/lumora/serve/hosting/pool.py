@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lumora.errors import BundleError, InputError, LumoraError, UnknownAdapterError
+from lumora.errors import BundleError, InputError, LumoraError
 from lumora.predict.pictures import pictures
 from lumora.predict.predictor import Prediction
 from lumora.serve.hosting.catalogue import Catalogue
@@ -164,12 +164,10 @@ class Pool:
     def remove(self, name: str) -> None:
         """Forget a bundle, and what is being loaded to take its name. Batches that hold it are still computed."""
         with self._lock:
-            coming = self._wishes.pop(name, None)
-            try:
+            if self._wishes.pop(name, None) is None:
                 self._catalogue.remove(name)
-            except UnknownAdapterError:
-                if coming is None:
-                    raise
+            else:
+                self._catalogue.keep_out(name)
             self._coming.pop(name, None)
             self._loaded.pop(name, None)
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 import gradio as gr
 
 from lumora.studio.data_view import ALL, Opened, open_data, page_of, place_of, visit
 from lumora.studio.found import data_of, run_folders
-from lumora.studio.html import notice, render
+from lumora.studio.html import notice, render, sendable
 from lumora.studio.tabs.answering import Starter, counted, telling
 from lumora.studio.workshop import Workshop
 
 
 def arrange(workshop: Workshop, chosen: gr.State, at_first: str | None) -> Starter:
     """Lay the tab out; the path of the data that are open is put into `chosen`. Return what opens them at first."""
+    known = {sendable(place): place for place in _known(workshop, at_first)}
     with gr.Row(equal_height=False, elem_classes="lm-form"):
         path = gr.Dropdown(
-            _known(workshop, at_first),
-            value=at_first,
+            list(known),
+            value=at_first and sendable(at_first),
             allow_custom_value=True,
             label="Folder with pictures",
             info="A folder, a table, or a dataset on the Hub. Type or paste its path.",
@@ -38,7 +41,7 @@ def arrange(workshop: Workshop, chosen: gr.State, at_first: str | None) -> Start
 
     @telling(4 + len(samples.outputs))
     def show(typed: str | None, opacity: float) -> list[Any]:
-        place = place_of(typed or "", workshop.runs)
+        place = place_of(known.get(typed or "", typed or ""), workshop.runs)
         opened = workshop.opened.get(place, lambda: open_data(place), again=True)  # pictures may have been added since
         summed = render("data_summary", opened=opened, summary=opened.summary)
         return [opened.path, summed, gr.Column(visible=True), "", *samples.first(opened, opacity)]
@@ -90,11 +93,11 @@ class _Samples:
 
     def first(self, opened: Opened, opacity: float) -> list[Any]:
         """What is put into `outputs` when data were opened."""
-        splits = list(opened.source.splits)
+        splits, names = list(opened.source.splits), opened.source.labels.names
         page = page_of(opened, splits[0], ALL, 0, opacity)
         return [
             gr.Dropdown(splits, value=splits[0]),
-            gr.Dropdown([ALL, *opened.source.labels.names], value=ALL, visible=not opened.masked),
+            gr.Dropdown(_choices([ALL, *names]), value=json.dumps(ALL), visible=not opened.masked),
             gr.Slider(visible=opened.masked),
             render("samples", page=page),
             page.number,
@@ -108,10 +111,16 @@ class _Samples:
             if not place:
                 return "", 0
             opened = self._workshop.opened.get(place, lambda: open_data(place))
-            page = page_of(opened, split, label or ALL, 0 if by is None else number + by, opacity)
+            name = json.loads(label) if label else ALL
+            page = page_of(opened, split, name, 0 if by is None else number + by, opacity)
             return render("samples", page=page), page.number
 
         return turned
+
+
+def _choices(names: Iterable[str]) -> list[str | tuple[str, str | int | float]]:
+    """Classes to choose from: what each is called on the page, and what the page sends for it, which is ASCII."""
+    return [(sendable(name), json.dumps(name)) for name in names]
 
 
 def _known(workshop: Workshop, at_first: str | None) -> list[str]:

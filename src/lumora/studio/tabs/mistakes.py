@@ -12,7 +12,7 @@ import gradio as gr
 
 from lumora.errors import InputError
 from lumora.studio import relabelling
-from lumora.studio.html import notice, render
+from lumora.studio.html import notice, render, sendable
 from lumora.studio.results_view import Examined, Split, drawn_mistake, examined, meant, since, true_mask
 from lumora.studio.tabs import painting as easel
 from lumora.studio.tabs.answering import telling
@@ -116,7 +116,7 @@ class Mistakes:
         mistakes = looked.mistakes(doubted_first=order == DOUBTED)
         keys = [one.key for one in mistakes]
         key = key if key in keys else next(iter(keys), None)
-        choices = [(f"{i}. {one.text}", name_of(looked, one.key)) for i, one in enumerate(mistakes, 1)]
+        choices = [(sendable(f"{i}. {one.text}"), name_of(looked, one.key)) for i, one in enumerate(mistakes, 1)]
         which = gr.Dropdown(choices, value=None if key is None else name_of(looked, key))
         first = [gr.Radio(visible=bool(keys)), which]
         if key is None:
