@@ -16,7 +16,7 @@ from lumora.bundle import load, names, read_about
 from lumora.data import Source
 from lumora.errors import LumoraWarning
 from lumora.integrations.keras.applying import count_parameters
-from lumora.integrations.keras.callbacks import HELD_BACK
+from lumora.integrations.keras.callbacks import HELD_BACK, single_numbers
 from lumora.integrations.keras.library import keras, ops
 from lumora.training.events import Begun, StepDone
 from lumora.training.folder import RunFolder
@@ -86,7 +86,7 @@ class RunCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add a row and a line."""
-        numbers = _called_as_in_other_runs({name: float(value) for name, value in (logs or {}).items()})
+        numbers = _called_as_in_other_runs(single_numbers(logs or {}))
         self._epochs = epoch + 1 + self._shift
         row = {"epoch": self._epochs, "step": self._step, "rate": self._rate(), "is_best": self._has_new_bundle()}
         self._folder.append_metrics({**row, **numbers, "seconds": round(time.monotonic() - self._began, 3)})
