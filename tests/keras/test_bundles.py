@@ -25,6 +25,7 @@ from lumora.integrations.keras import (
     layers_of,
     load_adapter,
     load_bundle,
+    merge_lora,
     save_adapter,
     save_bundle,
     set_strength,
@@ -302,6 +303,84 @@ def test_weights_that_a_model_itself_holds__are_its_own_too(tmp_path):
     save_bundle(tmp_path / "adapted", model, about(model))
     with pytest.raises(BundleError, match="its weights are others"):
         load_bundle(tmp_path / "adapted", base=shifted(0.25))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Pooled(keras.Model):
+    """Is built when it computes first; its layers have no names but those of its attributes."""
+
+    def __init__(self, classes=4, **options):
+        super().__init__(**options)
+        self.classes = classes
+        self.encoder = keras.layers.Conv2D(6, 4, strides=4)
+        self.mean = keras.layers.GlobalAveragePooling2D()
+        self.head = keras.layers.Dense(classes)
+
+    def call(self, inputs):
+        return self.head(self.mean(self.encoder(inputs)))
+
+    def get_config(self):
+        return {"classes": self.classes}
+
+
+def pooled():
+    keras.utils.set_random_seed(3)
+    model = Pooled()
+    model(pixels())
+    return model
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_bundle__of_a_subclass_that_was_built_by_a_call(tmp_path, method):
+    config = LoraConfig(r=2, target_modules=["encoder"], modules_to_save=["head"])
+    model = apply_lora(pooled(), config) if method == "lora" else pooled()
+    fill(model)
+    save_bundle(tmp_path / "bundle", model, about(model))
+    again = load_bundle(tmp_path / "bundle", base=pooled())
+    np.testing.assert_allclose(output(again, pixels()), output(model, pixels()), atol=1e-6)
+
+
+def functional(make=keras.Model):
+    """Layers without names, held by attributes that no configuration knows."""
+    keras.utils.set_random_seed(3)
+    given, encoder, head = keras.Input((12, 12, 3)), keras.layers.Conv2D(6, 4, strides=4), keras.layers.Dense(4)
+    model = make(given, head(keras.layers.GlobalAveragePooling2D()(encoder(given))))
+    model.encoder, model.head = encoder, head
+    return model
+
+
+def test_bundle__of_a_functional_model_with_attributes(tmp_path):
+    model = apply_lora(functional(), LoraConfig(r=2, target_modules=["conv2d"], modules_to_save=["dense"]))
+    fill(model)
+    save_bundle(tmp_path / "bundle", model, about(model))
+    again = load_bundle(tmp_path / "bundle", base=functional())
+    np.testing.assert_allclose(output(again, pixels()), output(model, pixels()), atol=1e-6)
+
+
+@keras.saving.register_keras_serializable("tests")
+class OwnFunctional(keras.Model):
+    """Named otherwise by its attributes than what is made again from its configuration."""
+
+
+def test_model_with_other_names_when_it_is_made_again__is_refused(tmp_path):
+    model = functional(OwnFunctional)
+    with pytest.raises(BundleError, match=r"no encoder\.kernel.*but conv2d\.kernel.*names of their own"):
+        save_bundle(tmp_path / "bundle", model, about(model))
+
+
+def test_model_around_an_adapted_one__is_refused_with_a_way_out(tmp_path):
+    def around(inner):
+        return keras.Sequential([keras.Input((12, 12, 3)), inner, keras.layers.Dense(4, name="last")])
+
+    inner = picture_model()
+    before = around(inner)
+    described = about(before)
+    apply_lora(inner, LoraConfig(r=2, target_modules=["hidden"]))
+    for refused in (lambda: about(around(inner)), lambda: save_bundle(tmp_path / "bundle", before, described)):
+        with pytest.raises(BundleError, match=r"hidden' in it has an adapter.*apply_lora on the whole.*merge_lora"):
+            refused()
+    merge_lora(inner)
+    save_bundle(tmp_path / "bundle", before, about(before))
 
 
 @once

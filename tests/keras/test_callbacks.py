@@ -1,5 +1,6 @@
 """What happens beside `fit`: bundles of the best epochs, and the Hub."""
 
+import json
 import warnings
 
 import numpy as np
@@ -78,6 +79,44 @@ def test_bundle_callback__takes_the_usual_score_of_the_task(tmp_path):
     written = BundleCallback(tmp_path / "bundle", about)
     _, history = fitted([MetricCallback(TASK, DATA), written])
     assert written.best == max(history["val_accuracy"])
+
+
+def saying(*rows):
+    """Puts into the logs of each epoch what is given for it."""
+    left = iter(rows)
+    return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(next(left)))
+
+
+def test_bundle_callback__compares_scores_of_one_name_only(tmp_path):
+    told = saying(
+        {"val_accuracy": 0.9},
+        {"val_accuracy": 0.8, "val_mean_iou": 0.4},
+        {"val_accuracy": 0.95, "val_mean_iou": 0.3},
+        {"val_accuracy": 0.7},  # and from here on, in another fit
+        {"val_accuracy": 0.6, "val_mean_iou": 0.2},
+    )
+    written = BundleCallback(tmp_path / "bundle", about)
+    model, _ = fitted([told, written])
+    assert written.best == 0.4
+    assert read_about(tmp_path / "bundle").metrics == {"accuracy": 0.8, "mean_iou": 0.4}
+    model.fit(*DATA[0], epochs=1, verbose=0, callbacks=[told, written])
+    assert written.best == 0.7
+    model.fit(*DATA[0], epochs=1, verbose=0, callbacks=[told, written])
+    assert read_about(tmp_path / "bundle").metrics == {"accuracy": 0.6, "mean_iou": 0.2}
+
+
+def test_metric_of_a_number_for_each_class__is_left_out(tmp_path):
+    model, run = picture_model(), RunCallback(tmp_path / "run")
+    f1 = keras.metrics.F1Score()
+    model.compile(keras.optimizers.Adam(0.05), keras.losses.CategoricalCrossentropy(from_logits=True), metrics=[f1])
+    given = DATA[0][0], np.eye(4, dtype="float32")[DATA[0][1]]
+    kept = [BundleCallback(run.bundle, about, monitor="val_loss", lowest=True), run]
+    history = model.fit(*given, validation_data=given, verbose=0, callbacks=kept).history
+    assert np.shape(history["val_f1_score"]) == (1, 4)
+    assert read_about(run.bundle).metrics == {"loss": pytest.approx(history["val_loss"][0])}
+    (row,) = map(json.loads, (tmp_path / "run/metrics.jsonl").read_text().splitlines())
+    assert row["loss"] == pytest.approx(history["loss"][0])
+    assert not [name for name in row if "f1_score" in name]
 
 
 def test_bundle_callback__without_its_score_says_so_at_once_and_keeps_the_last_epoch(tmp_path):

@@ -33,9 +33,9 @@ from lumora.tasks import Classification, Segmentation
 CLOSE = {"rtol": 0, "atol": 1e-4}
 
 
-def torch_vit(classes=5):
+def torch_vit(classes=5, **options):
     torch.manual_seed(0)
-    model = transformers.ViTForImageClassification(transformers.ViTConfig(**VIT, num_labels=classes))
+    model = transformers.ViTForImageClassification(transformers.ViTConfig(**{**VIT, **options}, num_labels=classes))
     for parameter in model.parameters():  # biases and norms, too
         parameter.data.normal_(0, 0.2)
     return model.eval()
@@ -92,6 +92,11 @@ def test_model__computes_the_same_in_keras(name):
     make, side, _, _ = TORCH[name]
     model, given = make(), pixels(side=side)
     np.testing.assert_allclose(output(from_torch(model, side=side), given), of_torch(model, given), **CLOSE)
+
+
+def test_side_said_twice__is_one_side():
+    model, given = torch_vit(image_size=[32, 32]), pixels(side=32)
+    np.testing.assert_allclose(output(from_torch(model), given), of_torch(model, given), **CLOSE)
 
 
 @pytest.mark.parametrize(
@@ -309,6 +314,10 @@ def test_exact_gelu__is_warned_about():
             lambda: from_torch(transformers.ViTForImageClassification(transformers.ViTConfig(**VIT, qkv_bias=False))),
             "qkv_bias=False",
         ),
+        (lambda: from_torch(torch_vit(image_size=[32, 64])), r"square pictures.*image_size=\[32, 64\]"),
+        (lambda: from_torch(torch_vit(), side=64), "of 32 x 32, not of 64"),
+        (lambda: from_torch(torch_segformer(), side=100), "multiple of 32. The next one is side=128"),
+        (lambda: from_torch(torch_segformer(), side=0), "The next one is side=32"),
     ],
 )
 def test_models_without_counterpart__are_refused(make, words):

@@ -135,6 +135,10 @@ def ending(*last):
 PROBABLE = {
     "dense": lambda: ending(keras.layers.Dense(4, activation="softmax", name="score")),
     "sigmoid": lambda: ending(keras.layers.Dense(4, activation="sigmoid")),
+    "function of ops": lambda: ending(keras.layers.Dense(4, activation=keras.ops.softmax)),
+    "sigmoid of ops": lambda: ending(keras.layers.Dense(4, activation=keras.ops.sigmoid)),
+    "layer as activation": lambda: ending(keras.layers.Dense(4, activation=keras.layers.Softmax())),
+    "layer with a function": lambda: ending(keras.layers.Dense(4), keras.layers.Activation(keras.ops.softmax)),
     "activation": lambda: ending(keras.layers.Dense(4), keras.layers.Activation("softmax")),
     "layer": lambda: ending(keras.layers.Dense(4), keras.layers.Softmax()),
     "reshaped": lambda: ending(keras.layers.Dense(4), keras.layers.Softmax(), keras.layers.Reshape((2, 2))),
@@ -149,6 +153,12 @@ PROBABLE = {
 def test_model_that_gives_probabilities__is_refused(name):
     with pytest.raises(MetricError, match=r"probabilities, not logits.*classifier_activation=None"):
         evaluate(PROBABLE[name](), CLASSES, list(batches(CLASSES)))
+
+
+@once
+def test_model_that_ends_in_tensorflows_softmax__is_refused():
+    with pytest.raises(MetricError, match="'score' ends in a softmax"):
+        evaluate(ending(keras.layers.Dense(4, activation=tensorflow().nn.softmax, name="score")), CLASSES, [])
 
 
 def test_application__as_keras_builds_it_is_refused():

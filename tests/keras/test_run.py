@@ -69,6 +69,17 @@ def test_run_callback__tells_scores_of_training_from_those_held_back(tmp_path):
         assert [row[there] for row in rows] == pytest.approx(history[here])
 
 
+def test_scores_of_training__are_called_so_also_where_nothing_was_held_back(tmp_path):
+    model = picture_model()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.05), loss, metrics=["accuracy"])
+    callbacks = [MetricCallback(TASK, DATA, every=2), RunCallback(tmp_path / "run")]
+    history = model.fit(*DATA[0], epochs=2, verbose=0, callbacks=callbacks).history
+    rows = rows_of(tmp_path / "run")
+    assert [row["train_accuracy"] for row in rows] == pytest.approx(history["accuracy"])
+    assert [row.get("accuracy") for row in rows] == [None, *history["val_accuracy"]]
+
+
 def test_run_callback__reports_on_the_bundle(tmp_path):
     source = scenes(80, 12)
     task = task_for(source)

@@ -10,7 +10,7 @@ from typing import Any
 from lumora.bundle import About, BaseReference
 from lumora.bundle.about import installed_versions
 from lumora.errors import BundleError
-from lumora.integrations.keras.applying import adapted, is_adapted, moving_norms, trained_biases
+from lumora.integrations.keras.applying import adapted, adapters_of, is_adapted, moving_norms, trained_biases
 from lumora.integrations.keras.files import all_weights
 from lumora.integrations.keras.in_torch import InTorch
 from lumora.integrations.keras.library import Model, keras, keras_hub
@@ -69,6 +69,7 @@ def describe(
         raise BundleError(
             f"base is {base!r}; a Keras base is called {PREFIX}NAME, see lumora.integrations.keras.bases."
         )
+    check_adapted_whole(model)
     check_gives_logits(model)
     warn_of_preprocessor(model)
     return About(
@@ -83,6 +84,17 @@ def describe(
         per_class=dict(per_class or {}),
         versions=keras_versions(),
     )
+
+
+def check_adapted_whole(model: Model) -> None:
+    """Raise where adapters lie in parts of a model that has none itself: a bundle would not hold them."""
+    parts = [] if is_adapted(model) else list(adapters_of(model))
+    if parts:
+        raise BundleError(
+            f"{model.name} is not adapted itself, but {parts[0]!r} in it has an adapter, which no bundle of the whole "
+            "would hold. Call apply_lora on the whole model instead, or first merge_lora(part) on the part that is "
+            "adapted."
+        )
 
 
 def keras_versions() -> dict[str, str]:

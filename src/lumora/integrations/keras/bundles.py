@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from lumora.bundle.writing import write_tensors
 from lumora.data.durable import write_folder
 from lumora.errors import AdapterFileError, BundleError, LumoraError
 from lumora.integrations.keras.applying import adapted, as_trained, is_adapted, remove_lora
-from lumora.integrations.keras.bases import base_of, load_model
+from lumora.integrations.keras.bases import base_of, check_adapted_whole, load_model
 from lumora.integrations.keras.files import all_weights, put_adapter, save_adapter, tensors_of
 from lumora.integrations.keras.guarding import copied_without_adapters
 from lumora.integrations.keras.in_torch import InTorch
@@ -44,6 +44,7 @@ def save_bundle(folder: str | os.PathLike[str], model: Model, about: About) -> N
             `set_strength` says.
         about: what `describe` gave for it.
     """
+    check_adapted_whole(model)
     if (about.method == "lora") != is_adapted(model):
         raise BundleError(f'The bundle is to have the method "{about.method}", which is not how the model was trained.')
     with full_precision(), as_trained(model):
@@ -133,9 +134,23 @@ def _copy_of(model: Model) -> Model:
     if not copy.built:
         copy.build_from_config(model.get_build_config())
     ours = _all_weights(model)  # copied: on JAX two variables of one value would share it, and one call frees it
-    for name, variable in _weights(copy).items():
+    again = _weights(copy)
+    _check_names(model, ours, again)
+    copy.built = True  # of a subclass, Keras may have built all inside it and not noted that
+    for name, variable in again.items():
         variable.assign(array_of(ours[name]))
     return copy
+
+
+def _check_names(model: Model, ours: Collection[str], again: Collection[str]) -> None:
+    lacking, unknown = ([name for name in a if name not in b] for a, b in ((ours, again), (again, ours)))
+    if lacking or unknown:
+        raise BundleError(
+            f"{model.name} has other weights when it is made again from its configuration, so its bundle cannot be "
+            f"verified. There is no {', '.join(lacking[:_LISTED]) or 'weight less'}, but "
+            f"{', '.join(unknown[:_LISTED]) or 'nothing else'}. Give the layers names of their own, such as "
+            "Dense(4, name='score'), and make and build all of them from what get_config gives."
+        )
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

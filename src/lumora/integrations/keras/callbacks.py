@@ -6,15 +6,17 @@ import math
 import os
 import shlex
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lumora.bundle import About
 from lumora.bundle import hub as bundle_hub
 from lumora.errors import LumoraError, LumoraWarning
 from lumora.integrations.keras.bundles import save_bundle
-from lumora.integrations.keras.library import Model, keras
+from lumora.integrations.keras.library import Model, keras, ops
 from lumora.integrations.keras.preprocessor import refuse_preprocessor
 
 HELD_BACK = "val_"
@@ -50,6 +52,7 @@ class BundleCallback(keras.callbacks.Callback):
         self.monitor = (monitor,) if isinstance(monitor, str) else monitor
         self.best: float | None = None
         """The score of the bundle that is there."""
+        self._best_of: str | None = None
         self._seen: set[str] = set()
         self._last: dict[str, float] = {}
 
@@ -60,7 +63,7 @@ class BundleCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write a bundle if this epoch is the best."""
-        scores = {name: float(value) for name, value in (logs or {}).items()}
+        scores = single_numbers(logs or {})
         is_first = not self._seen
         self._seen |= set(scores)
         self._last = scores
@@ -70,6 +73,8 @@ class BundleCallback(keras.callbacks.Callback):
         chosen = self._chosen_by()
         if chosen is None and is_first:
             _warn(f"{self._lacking()} If it never comes, the bundle will be that of the last epoch.")
+        if chosen != self._best_of:  # numbers of two names say nothing about each other
+            self.best, self._best_of = None, chosen
         if chosen in scores and self._is_best(scores[chosen]):
             self._write(scores)
             self.best = scores[chosen]
@@ -149,6 +154,23 @@ class PushCallback(keras.callbacks.Callback):
             return shlex.join(["lumora", "push", str(self.folder), self.repository, *["--private"] * self.private])
         private = ", private=True" if self.private else ""
         return f"lumora.bundle.hub.push({str(self.folder)!r}, {self.repository!r}, base=model{private})"
+
+
+def single_numbers(logs: Mapping[str, Any]) -> dict[str, float]:
+    """What the logs say by a single number. A metric that gives one for each class is left out.
+
+    >>> single_numbers({"loss": 0.5, "f1_score": np.array([0.2, 0.3])})
+    {'loss': 0.5}
+    """
+    found = {name: _number(value) for name, value in logs.items()}
+    return {name: number for name, number in found.items() if number is not None}
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(np.asarray(ops.convert_to_numpy(value)).item())
+    except (TypeError, ValueError):
+        return None
 
 
 def _warn(text: str) -> None:

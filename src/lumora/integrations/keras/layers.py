@@ -130,7 +130,12 @@ def _stem(layer: Layer) -> str:
 
 
 def _held(owner: Layer) -> Iterator[tuple[str, Any]]:
-    """What a layer's attributes hold, and what lists and dictionaries among them hold, as `blocks.0`."""
+    """What a layer's attributes hold, and what lists and dictionaries among them hold, as `blocks.0`.
+
+    Those of a plain functional or sequential model count not: one made again from its configuration has none.
+    """
+    if type(owner) in (keras.Sequential, keras.src.models.Functional):
+        return
     # On torch, a layer is a module that keeps its parts apart from its other attributes.
     for attribute, value in {**vars(owner), **getattr(owner, "_modules", {})}.items():
         name = attribute.lstrip("_")  # `backbone` is a property of KerasHub's models, over `_backbone`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ from lumora.integrations.keras.library import Layer, Model, keras
 
 _CLASSES = ("Softmax", "Sigmoid")
 """Layers, and operations such as `keras.ops.softmax`."""
+_PROBABLE = re.compile(r"(softmax|sigmoid)(_v2)?", re.IGNORECASE)
+"""What those are called, as functions of Keras, TensorFlow, JAX or torch, too."""
 _LOOKED_THROUGH = (
     "Activation",
     "Cast",
@@ -46,9 +49,13 @@ def layers_at_the_end(model: Model) -> Iterator[Layer]:
 
 
 def _gives_probabilities(layer: Layer) -> bool:
-    known = keras.activations
     activation = getattr(layer, "activation", None)
-    return type(layer).__name__ in _CLASSES or activation in (known.softmax, known.sigmoid)
+    functions = (layer, activation, getattr(activation, "activation", None))  # an activation may be a layer with one
+    return any(_PROBABLE.fullmatch(_called(function)) for function in functions)
+
+
+def _called(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def _last(model: Model) -> Iterator[Layer]:

@@ -6,6 +6,7 @@ import math
 import os
 import time
 import warnings
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from lumora.bundle import load, names, read_about
 from lumora.data import Source
 from lumora.errors import LumoraWarning
 from lumora.integrations.keras.applying import count_parameters
-from lumora.integrations.keras.callbacks import HELD_BACK
+from lumora.integrations.keras.callbacks import HELD_BACK, single_numbers
 from lumora.integrations.keras.library import keras, ops
 from lumora.training.events import Begun, StepDone
 from lumora.training.folder import RunFolder
@@ -51,6 +52,7 @@ class RunCallback(keras.callbacks.Callback):
         self._epochs = self._shift = 0
         self._step = self._before = 0
         self._bundle_of: int | None = None
+        self._of_training: set[str] = set()
 
     @property
     def bundle(self) -> Path:
@@ -77,7 +79,8 @@ class RunCallback(keras.callbacks.Callback):
             self._progress.begun(self._begun())
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Count the steps."""
+        """Count the steps, and learn what is measured while training."""
+        self._of_training |= set(logs or {})
         self._step = self._before + batch + 1  # where several steps are one for Keras, this is the last of them
         if steps := self._steps():
             loss = float((logs or {}).get(_LOSS, math.nan))
@@ -86,7 +89,7 @@ class RunCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add a row and a line."""
-        numbers = _called_as_in_other_runs({name: float(value) for name, value in (logs or {}).items()})
+        numbers = _called_as_in_other_runs(single_numbers(logs or {}), self._of_training)
         self._epochs = epoch + 1 + self._shift
         row = {"epoch": self._epochs, "step": self._step, "rate": self._rate(), "is_best": self._has_new_bundle()}
         self._folder.append_metrics({**row, **numbers, "seconds": round(time.monotonic() - self._began, 3)})
@@ -160,14 +163,16 @@ class _Folder(RunFolder):
             self._take()
 
 
-def _called_as_in_other_runs(logs: dict[str, float]) -> dict[str, float]:
+def _called_as_in_other_runs(logs: dict[str, float], of_training: Collection[str]) -> dict[str, float]:
     """Scores of pictures held back under their plain names, those of training as `train_…`; both losses as they are.
 
-    >>> _called_as_in_other_runs({"loss": 2.0, "accuracy": 0.7, "val_loss": 2.5, "val_accuracy": 0.5})
+    >>> logs = {"loss": 2.0, "accuracy": 0.7, "val_loss": 2.5, "val_accuracy": 0.5}
+    >>> _called_as_in_other_runs(logs, of_training={"loss", "accuracy"})
     {'loss': 2.0, 'train_accuracy': 0.7, 'val_loss': 2.5, 'accuracy': 0.5}
     """
     kept = {_LOSS, HELD_BACK + _LOSS}
+    trained = {name for name in logs if name in of_training or HELD_BACK + name in logs}
     return {
-        name if name in kept else f"train_{name}" if HELD_BACK + name in logs else name.removeprefix(HELD_BACK): value
+        name if name in kept else f"train_{name}" if name in trained else name.removeprefix(HELD_BACK): value
         for name, value in logs.items()
     }

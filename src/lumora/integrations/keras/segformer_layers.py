@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -96,7 +97,16 @@ def to_keras(model: nn.Module, side: int | None) -> Model:
             LumoraWarning,
             stacklevel=3,
         )
-    return _built(config, side or _SIDE)
+    return _built(config, _fitting(_SIDE if side is None else side, math.prod(config.strides)))
+
+
+def _fitting(side: int, step: int) -> int:
+    if side < 1 or side % step:
+        raise LumoraError(
+            f"side is {side}; KerasHub's SegFormer with these strides sees sides that are a multiple of {step}. "
+            f"The next one is side={max(1, math.ceil(side / step)) * step}."
+        )
+    return side
 
 
 def _built(config: Any, side: int) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -73,8 +74,9 @@ def to_torch(model: Model) -> nn.Module:
 def to_keras(model: nn.Module, side: int | None) -> Model:
     """A KerasHub model of the same sizes."""
     config: Any = model.config
-    if side not in (None, config.image_size):
-        raise LumoraError(f"This ViT sees pictures of {config.image_size} x {config.image_size}, not of {side}.")
+    own = _side_of(config.image_size)
+    if side not in (None, own):
+        raise LumoraError(f"This ViT sees pictures of {own} x {own}, not of {side}; leave out side, or give {own}.")
     if config.hidden_act != "gelu" or not config.qkv_bias:
         raise LumoraError(
             f"KerasHub's ViT has GELU and biases; this one has hidden_act={config.hidden_act!r} and "
@@ -82,7 +84,7 @@ def to_keras(model: nn.Module, side: int | None) -> Model:
         )
     models = keras_hub().models
     backbone = models.ViTBackbone(
-        image_shape=(config.image_size, config.image_size, config.num_channels),
+        image_shape=(own, own, config.num_channels),
         patch_size=config.patch_size,
         num_layers=config.num_hidden_layers,
         num_heads=config.num_attention_heads,
@@ -93,6 +95,13 @@ def to_keras(model: nn.Module, side: int | None) -> Model:
         layer_norm_epsilon=config.layer_norm_eps,
     )
     return models.ViTImageClassifier(backbone, num_classes=config.num_labels)
+
+
+def _side_of(size: int | Sequence[int]) -> int:
+    """The side of the pictures, which transformers also takes as height and width."""
+    if not isinstance(size, int) and len(set(size)) != 1:
+        raise LumoraError(f"KerasHub's ViT sees square pictures; this one has image_size={size}. Give it equal sides.")
+    return _one(size)
 
 
 def _one(size: Any) -> int:
