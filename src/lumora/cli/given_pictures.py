@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
 import glob
+import itertools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,15 +25,10 @@ _HINT = "PICTURES"
 
 @dataclass(frozen=True)
 class Given:
-    """Pictures, each once, and the folders and patterns by which they were looked for."""
+    """Pictures, each once, and the folders that they were looked for in, whatever lies there."""
 
     pictures: list[Picture]
     folders: list[Path]
-    patterns: list[Path]
-
-    def folders_with(self, out: Path) -> list[Path]:
-        """The folders in which predictions that are written to `out` would be looked for the next time."""
-        return [*self.folders, *(root for pattern in self.patterns if (root := _root_if_it_reaches(pattern, out)))]
 
 
 def find(given: Sequence[str], limits: Limits) -> Given:
@@ -45,70 +40,28 @@ def find(given: Sequence[str], limits: Limits) -> Given:
 
     found: dict[Path, Picture] = {}
     folders: list[Path] = []
-    patterns: list[Path] = []
     for one in given:
         place = at_home(one)
         if one == LIST:
             paths = _paths_on_input()
             pictures = _listed(paths, limits)
-            folders += _folders_among(paths, pictures)
+            folders += [place for path in paths if os.path.isdir(place := at_home(path))]  # noqa: PTH112 - no errors
         elif os.path.lexists(place) or not glob.has_magic(one):
             pictures = _named(one, limits)
             if place.is_dir():
                 folders.append(place)
         else:
-            patterns.append(place)
+            folders += _looked_through(place)
             pictures = _matching(one, limits)
         for picture in pictures:
             found.setdefault(without_dots(Path(picture.key)), picture)
-    return Given(list(found.values()), folders, patterns)
+    return Given(list(found.values()), folders)
 
 
-def _root_if_it_reaches(pattern: Path, out: Path) -> Path | None:
-    """The folder at which a pattern begins, if files that are written below `out` could fit it."""
-    parts = pattern.parts
-    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    root, place = Path(*parts[:fixed]), out.resolve()
-    within = place.is_relative_to(root.resolve())
-    return root if within and _may_fit(parts[fixed:], place.relative_to(root.resolve()).parts) else None
-
-
-def _may_fit(pattern: Sequence[str], folders: Sequence[str]) -> bool:
-    """Whether files below a folder could fit a pattern; both are taken from the same root.
-
-    >>> _may_fit(["**", "*.jpg"], ["out"]), _may_fit(["*", "*.jpg"], ["out"]), _may_fit(["*", "*", "*.jpg"], ["out"])
-    (True, False, True)
-    >>> _may_fit(["**", "*.jpg"], [".out"]), _may_fit(["a*", "**", "*.jpg"], ["out"])
-    (False, False)
-    """
-    if pattern[0] == "**":
-        goes_on = not folders or (not folders[0].startswith(".") and _may_fit(pattern, folders[1:]))
-        return goes_on or (len(pattern) > 1 and _may_fit(pattern[1:], folders))
-    if len(pattern) == 1:
-        return False  # a file, and those that are written lie deeper
-    if not folders:
-        return True
-    hidden = folders[0].startswith(".") and not pattern[0].startswith(".")
-    return not hidden and fnmatch.fnmatch(folders[0], pattern[0]) and _may_fit(pattern[1:], folders[1:])
-
-
-def _folders_among(paths: Sequence[str], pictures: Sequence[Picture]) -> list[Path]:
-    """The folders of a list whose pictures were found."""
-    from lumora.predict.pictures import Unusable, at_home
-
-    usable = (Path(picture.key) for picture in pictures if not isinstance(picture, Unusable))
-    above = {folder for path in usable for folder in _seen_from(path)}
-    return [place for path in paths if (place := at_home(path)) in above]
-
-
-def _seen_from(path: Path) -> Iterator[Path]:
-    """The folders above a file, up to the one in which it is hidden."""
-    from lumora.data.listing import is_hidden
-
-    for name, folder in zip(reversed(path.parts), path.parents, strict=False):
-        if is_hidden(name):
-            return
-        yield folder
+def _looked_through(pattern: Path) -> list[Path]:
+    """The folder of which a pattern takes files at any depth, and so what is written into it later."""
+    fixed = itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts)
+    return [Path(*fixed)] if "**" in pattern.parts else []
 
 
 def _named(path: str, limits: Limits) -> list[Picture]:

@@ -102,7 +102,7 @@ def _check_place(out: Path, found: given_pictures.Given, resume: bool) -> None:
     from lumora.predict.files import check_place
 
     try:
-        check_place(out, found.folders_with(out), found.pictures, resume=resume)
+        check_place(out, found.folders, found.pictures, resume=resume)
     except OutputError as error:
         raise typer.BadParameter(str(error), param_hint="--out") from error
 
