@@ -213,6 +213,8 @@ def test_evaluate__replaces_its_own_and_nothing_else(lumora, classifier, data, t
     assert lumora("evaluate", classifier, data, "--out", out).code == 0
     assert lumora("evaluate", classifier, data, "--out", out, "--worst", 0).code == 0
     assert files_in(out) == ["classes.csv", "manifest.json", "metrics.json"]
+    (out / ".DS_Store").write_bytes(b"left by the system")
+    assert lumora("evaluate", classifier, data, "--out", out, "--worst", 0).code == 0
     (out / "mine.txt").write_text("mine")
     assert lumora("evaluate", classifier, data, "--out", out).code == 2
     assert (out / "mine.txt").read_text() == "mine"

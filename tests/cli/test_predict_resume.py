@@ -55,6 +55,21 @@ def test_resume__does_what_is_left_and_nothing_again(lumora, segmenter, given, t
     assert told["pixels"] == pixels
 
 
+@pytest.mark.parametrize("more", [["--resume"], []])
+def test_predict__leaves_what_systems_leave_in_folders(lumora, segmenter, given, tmp_path, more):
+    out = tmp_path / "out"
+    assert lumora("predict", segmenter, given, "--out", out).code == 0
+    left = [out / name for name in (".DS_Store", "masks/Thumbs.db", "overlays/deep/desktop.ini")]
+    for path in left:
+        path.write_bytes(b"left by the system")
+    assert lumora("predict", segmenter, given, "--out", out, *more).code == 0
+    assert {path.read_bytes() for path in left} == {b"left by the system"}
+    assert len(lines_of(out)) == 4
+    (out / ".env").write_text("mine")
+    ended = lumora("predict", segmenter, given, "--out", out, *more)
+    assert (ended.code, "holds other things (.env)" in ended.told) == (2, True)
+
+
 def test_resume__knows_pictures_whose_paths_are_typed_otherwise(lumora, segmenter, given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "out"

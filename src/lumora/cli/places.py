@@ -51,11 +51,14 @@ def is_marked(folder: Path, file: str, mark: str) -> bool:
 
 
 def has_only_what_was_written(folder: Path) -> bool:
-    """Whether nothing lies in a folder but what its manifest names."""
+    """Whether nothing lies in a folder but what its manifest names, and what systems leave in folders."""
+    from lumora.data.listing import is_left_by_system
     from lumora.data.manifest import MANIFEST, names_in
 
     inside = {
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not (path.is_dir() or is_left_by_system(path.name))
     }
     named = names_in(folder)
     return named is not None and inside <= {*named, MANIFEST}

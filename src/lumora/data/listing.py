@@ -15,7 +15,8 @@ PICTURES = frozenset(
 )
 """Endings of files that are pictures."""
 
-_SYSTEM = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"})
+_LEFT = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
+_SYSTEM = _LEFT | {"__macosx", "@eadir", "$recycle.bin", "lost+found"}
 
 
 def is_hidden(name: str) -> bool:
@@ -25,6 +26,15 @@ def is_hidden(name: str) -> bool:
     (True, True, False)
     """
     return name.startswith((".", "~$")) or name.lower() in _SYSTEM
+
+
+def is_left_by_system(name: str) -> bool:
+    """Whether a file is one that systems leave in a folder that somebody has only looked into.
+
+    >>> is_left_by_system(".DS_Store"), is_left_by_system("Thumbs.db"), is_left_by_system(".env")
+    (True, True, False)
+    """
+    return name.lower() in _LEFT
 
 
 class Folder:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lumora.data.listing import is_left_by_system
 from lumora.errors import OutputError
 
 ABOUT, LINES, MASKS, OVERLAYS, WORK = "predictions.json", "predictions.jsonl", "masks", "overlays", ".lumora"
@@ -20,7 +21,7 @@ _ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9"}
 
 
 def own_files(folder: Path, *, resume: bool = False) -> list[Path]:
-    """The files that an earlier call has written there; an error if there are any others.
+    """The files that an earlier call has written there; an error if there are any others but what systems leave.
 
     With `resume`, masks and overlays that no line names are no error either: when a machine loses its power, the last
     lines may be lost and their files not. They are left, and replaced when their pictures are done again.
@@ -29,7 +30,7 @@ def own_files(folder: Path, *, resume: bool = False) -> list[Path]:
         return []
     if not folder.is_dir():
         raise OutputError(f"{folder} is a file; name a folder that is not there yet.")
-    found = [Path(where, name) for where, _, names in os.walk(folder) for name in names]
+    found = [Path(where, name) for where, _, names in os.walk(folder) for name in names if not is_left_by_system(name)]
     found += [
         Path(where, name) for where, names, _ in os.walk(folder) for name in names if Path(where, name).is_symlink()
     ]
