@@ -1,4 +1,4 @@
-"""What is found out of a machine."""
+"""What is found out of data and a machine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,19 @@ import sys
 
 import pytest
 from tests.processes import in_a_process, reachable_folder
+from tests.training.tiny import save_pictures
 
+from lumora.errors import DataError
+from lumora.training import plan
 from lumora.training.surveying import free_disk
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+def test_plan__refuses_classes_whose_names_no_bundle_can_hold(tmp_path):
+    classes = save_pictures(tmp_path) / "classes"
+    (classes / "red").rename(classes / "caf\udce9")
+    with pytest.raises(DataError, match=r"The class 'caf\\udce9' has a name that is no text.*Rename its folder"):
+        plan(classes, probe=False)
 
 
 def test_free_disk__is_that_of_the_folder_that_there_is(tmp_path):

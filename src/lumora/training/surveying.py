@@ -45,6 +45,7 @@ def _survey(source: Source, name: str, head: HeadChoice, device: torch.device, g
             f"There is nothing to learn from: the data have {', '.join(source.splits) or 'no split'} and no pictures "
             "in train. Name the folder that holds the training pictures."
         )
+    _check_names(source)
     validation = source.splits.get("validation", ())
     return Facts(
         task=source.task,
@@ -56,6 +57,18 @@ def _survey(source: Source, name: str, head: HeadChoice, device: torch.device, g
         machine=machine_facts(device),
         class_counts=_class_counts(source, train),
     )
+
+
+def _check_names(source: Source) -> None:
+    """Refuse classes whose names no bundle could hold, before anything is learnt."""
+    for name in source.labels.names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"The class {name!a} has a name that is no text: its bytes are not UTF-8, and a bundle could not hold "
+                "it. Rename its folder, or the class where the data name it."
+            ) from None
 
 
 def typical_size(samples: Sequence[Sample]) -> tuple[int, int]:
