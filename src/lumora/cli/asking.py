@@ -31,12 +31,7 @@ Task = Annotated[
     Literal["auto", "classification", "multilabel", "segmentation"] | None,
     typer.Option("--task", metavar="NAME", help="classification, multilabel or segmentation; else found out."),
 ]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out", metavar="RUN", help="A new folder for the run; in runs if not said.", callback=options.at_home
-    ),
-]
+Out = Annotated[Path | None, options.place("--out", "RUN", "A new folder for the run; in runs if not said.")]
 Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", min=1, help="How often every picture is seen.")]
 MaxTime = Annotated[
     str | None, typer.Option("--max-time", metavar="TIME", help="End after 90s, 10m or 1h30m, say; the best is kept.")

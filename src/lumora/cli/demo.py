@@ -39,13 +39,7 @@ PARTS: Mapping[Task, Part] = {
 def command(
     task: Annotated[Task | None, typer.Argument(help="Both, if none is named.", show_default=False)] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            help="A new folder for pictures and runs; in runs if not said.",
-            callback=options.at_home,
-        ),
+        Path | None, options.place("--out", "DIR", "A new folder for pictures and runs; in runs if not said.")
     ] = None,
     lora_only: Annotated[bool, typer.Option("--lora-only", help="Leave out what LoRA is compared with.")] = False,
     quiet: options.Quiet = False,

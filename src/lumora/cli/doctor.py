@@ -29,14 +29,7 @@ Data = Annotated[
     ),
 ]
 Fix = Annotated[
-    Path | None,
-    typer.Option(
-        "--fix",
-        metavar="OUT",
-        help="Write a repaired copy into this new folder; DATA stay as they are.",
-        callback=options.at_home,
-        show_default=False,
-    ),
+    Path | None, options.place("--fix", "OUT", "Write a repaired copy into this new folder; DATA stay as they are.")
 ]
 Task = Annotated[
     Literal["classification", "multilabel", "segmentation"] | None,

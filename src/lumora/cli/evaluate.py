@@ -30,16 +30,7 @@ Split = Annotated[
     str | None,
     typer.Option("--split", metavar="NAME", help="train, validation or test; the test or else the validation."),
 ]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        metavar="DIR",
-        help="Write scores, a table of the classes, the worst samples.",
-        callback=options.at_home,
-        show_default=False,
-    ),
-]
+Out = Annotated[Path | None, options.place("--out", "DIR", "Write scores, a table of the classes, the worst samples.")]
 Worst = Annotated[int, typer.Option("--worst", metavar="N", min=0, help="How many of the worst samples are told.")]
 LabelNames = Annotated[
     str | None,

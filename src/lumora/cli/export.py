@@ -9,12 +9,7 @@ import typer
 
 from lumora.cli import options, output
 
-Onnx = Annotated[
-    Path,
-    typer.Option(
-        "--onnx", metavar="FILE", help="The ONNX file to be written.", callback=options.at_home, show_default=False
-    ),
-]
+Onnx = Annotated[Path, options.place("--onnx", "FILE", "The ONNX file to be written.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 
 

@@ -45,7 +45,7 @@ def find(given: Sequence[str], limits: Limits) -> Given:
         if one == LIST:
             paths = _paths_on_input()
             pictures = _listed(paths, limits)
-            folders += [place for path in paths if os.path.isdir(place := at_home(path))]  # noqa: PTH112 - no errors
+            folders += [folder for path in paths if os.path.isdir(folder := at_home(path))]  # noqa: PTH112 - no errors
         elif os.path.lexists(place) or not glob.has_magic(one):
             pictures = _named(one, limits)
             if place.is_dir():

@@ -12,16 +12,7 @@ from lumora.cli import options, output, places
 if TYPE_CHECKING:
     from lumora.bundle.merging import Merged
 
-Out = Annotated[
-    Path,
-    typer.Option(
-        "--out",
-        metavar="DIR",
-        help="A new folder for the plain checkpoint.",
-        callback=options.at_home,
-        show_default=False,
-    ),
-]
+Out = Annotated[Path, options.place("--out", "DIR", "A new folder for the plain checkpoint.")]
 
 _KINDS = {
     "transformers": "a checkpoint of transformers",

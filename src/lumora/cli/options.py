@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,12 +11,17 @@ import typer
 def at_home(path: Path | None) -> Path | None:
     """The path with the user's folder in place of `~`, which a shell leaves as it is behind `=` or in quotes.
 
-    It is the callback of what says where to write: the place that is checked is then the one that is written to.
+    The place that is checked is then the one that is written to.
     """
     try:
         return path if path is None else path.expanduser()
     except RuntimeError:  # nobody is called so; a whole path is not taken for a user's later either
         return path if path is None else path.absolute()
+
+
+def place(flag: str, metavar: str, text: str) -> Any:
+    """An option that says where to write, with what its help says."""
+    return typer.Option(flag, metavar=metavar, help=text, callback=at_home, show_default=False)
 
 
 Bundle = Annotated[

@@ -18,16 +18,7 @@ Given = Annotated[
         show_default=False,
     ),
 ]
-Out = Annotated[
-    Path,
-    typer.Option(
-        "--out",
-        metavar="DIR",
-        help="A new folder, or one that this command has written.",
-        callback=options.at_home,
-        show_default=False,
-    ),
-]
+Out = Annotated[Path, options.place("--out", "DIR", "A new folder, or one that this command has written.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an earlier call has stopped.")]
 Palette = Annotated[
     str | None,

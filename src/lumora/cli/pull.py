@@ -11,16 +11,7 @@ import typer
 from lumora.cli import options, output, places
 
 Repository = Annotated[str, typer.Argument(metavar="REPO", help="The repository, user/name.", show_default=False)]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        metavar="DIR",
-        help="The folder; called as the repository if not said.",
-        callback=options.at_home,
-        show_default=False,
-    ),
-]
+Out = Annotated[Path | None, options.place("--out", "DIR", "The folder; called as the repository if not said.")]
 
 
 def command(

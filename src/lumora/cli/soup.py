@@ -16,12 +16,7 @@ Bundles = Annotated[
         metavar="BUNDLE...", help="Bundles of one task, with the same labels, on the same base.", show_default=False
     ),
 ]
-Out = Annotated[
-    Path,
-    typer.Option(
-        "--out", metavar="DIR", help="A new folder for the bundle.", callback=options.at_home, show_default=False
-    ),
-]
+Out = Annotated[Path, options.place("--out", "DIR", "A new folder for the bundle.")]
 Weights = Annotated[
     str | None,
     typer.Option("--weights", metavar="W,W…", help="How much each counts; all alike if not said.", show_default=False),
