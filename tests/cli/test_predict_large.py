@@ -1,5 +1,3 @@
-import os
-import subprocess
 import sys
 
 import numpy as np
@@ -10,6 +8,7 @@ from PIL import Image
 from tests.bundle.making import LABELS
 from tests.cli.predictions import lines_of
 from tests.data.making import noise, put
+from tests.memory import most_held
 from tests.predict.making import bundle_of
 
 import lumora as library
@@ -79,14 +78,15 @@ def test_predict__a_large_picture_that_ends_too_early_stops_nothing(lumora, bund
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="needs wait4")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_predict__four_times_the_pixels_take_little_more_memory(bundle, tmp_path):
     """From the TIFF's tiles to the mask's rows and the overlay, nothing holds the picture whole."""
     peaks = {}
     for side in (1500, 3000):  # the overlays are of one size
         picture, out = tmp_path / f"{side}.tif", tmp_path / f"out-{side}"
         tifffile.imwrite(picture, noise(side, side, seed=side), tile=(256, 256), compression="zlib", photometric="rgb")
-        peaks[side] = peak_of("predict", bundle, picture, "--out", out, "--tile", 256, "--device", "cpu")
+        options = ("--out", out, "--tile", 256, "--device", "cpu")
+        peaks[side] = most_held(sys.executable, "-P", "-m", "lumora", "predict", bundle, picture, *options)
         expected = library.load(bundle, device="cpu", tile=256).predict(picture).mask
         (line,) = lines_of(out)
         with Image.open(out / line["mask"]) as image:
@@ -95,24 +95,6 @@ def test_predict__four_times_the_pixels_take_little_more_memory(bundle, tmp_path
             assert overlay.height == 1500
     whole = (3000**2 - 1500**2) * 3  # of the pictures alone, at a byte for each colour
     assert peaks[3000] - peaks[1500] < whole
-
-
-MEASURED = """
-import os, subprocess, sys
-process = subprocess.Popen([sys.executable, "-P", "-m", "lumora", *sys.argv[1:]], stdout=subprocess.DEVNULL)
-_, status, usage = os.wait4(process.pid, 0)
-print(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
-
-
-def peak_of(*arguments):
-    """How many bytes a process of the program holds at most. A small one starts it: its own would count, too."""
-    command = [sys.executable, "-c", MEASURED, *map(str, arguments)]
-    one_heap = {**os.environ, "MALLOC_ARENA_MAX": "1"}  # threads' own heaps make it tens of megabytes more or less
-    done = subprocess.run(command, capture_output=True, text=True, env=one_heap)
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
 
 
 @pytest.mark.parametrize(
