@@ -63,3 +63,14 @@ def test_bundle__as_a_program_ends_with_1_and_no_traceback(tmp_path):
     assert done.stderr.startswith("error: The bundle ")
     assert "Traceback" not in done.stderr
     assert "Traceback" in run("merge", tmp_path / "bundle", "--out", tmp_path / "out", "--debug", code=1).stderr
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "merge", "push", "inspect"])
+def test_bundle__of_somebody_unknown_is_not_there(lumora, command, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    put(tmp_path / "pictures/a.png")
+    class_folders(tmp_path / "data", splits=("test",))
+    typed, *others = arguments_of(command, tmp_path)
+    ended = lumora(typed, "~nobody-is-called-so/bundle", *others[1:])
+    assert ended.code in (1, 2)
+    assert re.search(r"~nobody-is-called-so/bundle'? is n|no folder \S*~nobody-is-called-so/bundle", ended.told)

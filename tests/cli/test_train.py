@@ -142,13 +142,17 @@ def test_train__leaves_out_what_cannot_be_read_and_ends_in_time(lumora, here):
         (["colours", "--max-time", "soon"], "train.max_time"),
         (["colours", "--track", "post"], "run.track"),
         (["colours", "--out", "colours/run"], "within the data"),
+        (["colours", "--set", "run.out=~/colours/run"], "within the data"),
         (["colours", "--out", "full"], "full is not empty"),
+        (["colours", "--set", "run.out=~/full"], "full is not empty"),
+        (["~nobody-is-called-so/colours"], "There is no file or folder ~nobody-is-called-so/colours"),
         (["."], "within the data"),
         (["earlier"], "lumora resume earlier"),
         (["earlier/recipe.yaml"], "names no data"),
     ],
 )
-def test_train__misuse_ends_with_2_before_anything_is_made(lumora, here, arguments, words):
+def test_train__misuse_ends_with_2_before_anything_is_made(lumora, here, monkeypatch, arguments, words):
+    monkeypatch.setenv("HOME", str(here))
     for name in ("full", "earlier"):
         (here / name).mkdir()
     (here / "full/mine.txt").write_text("mine")

@@ -42,6 +42,11 @@ def test_run_folder__says_where_things_lie(tmp_path):
         assert names(run.path) == [".lock"]
 
 
+def test_run_folder__may_be_named_from_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert RunFolder("~/runs/pets").bundle == tmp_path / "runs/pets/bundle"
+
+
 def test_create__refuses_a_folder_that_is_not_new(tmp_path):
     begun(tmp_path / "run").close()
     with pytest.raises(

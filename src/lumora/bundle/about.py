@@ -9,7 +9,6 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lumora.bundle.fields import Fields
@@ -20,6 +19,7 @@ from lumora.errors import BundleError, LumoraError
 from lumora.models import Base, Preprocessing
 from lumora.models.assembly import HeadChoice
 from lumora.models.heads import WIDTH
+from lumora.paths import at_home
 
 FORMAT = 1
 """Counted up when a reader of the one before would do something wrong."""
@@ -58,8 +58,8 @@ class BaseReference:
         A folder is noted by its whole path: a relative one would mean another folder elsewhere.
         """
         name, source = base.name, base.source
-        if base.library == "transformers" and Path(name).expanduser().is_dir():
-            name = str(Path(name).expanduser().resolve())
+        if base.library == "transformers" and at_home(name).is_dir():
+            name = str(at_home(name).resolve())
         return cls(name, base.fingerprint, head, width, base.library, base.heads, base.licence, source)
 
 

@@ -19,6 +19,7 @@ from lumora.bundle.writing import numbers_in
 from lumora.data.durable import check_folder, write_folder
 from lumora.errors import BundleError
 from lumora.lora import hub
+from lumora.paths import at_home
 
 _MESSAGE = "Upload bundle"
 _IS_REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w.-]+")
@@ -39,7 +40,7 @@ def push(
     sent. The card then names the repository, unless somebody has edited it. Files that are no part of the bundle stay
     here.
     """
-    home = Path(folder).expanduser()
+    home = at_home(folder)
     if not home.is_dir():
         raise BundleError(f"There is no folder {home}; give the bundle's.")
     verify(home, base=base)
@@ -63,7 +64,7 @@ def pull(
     base: str | nn.Module | None = None,
 ) -> Path:
     """Fetch a bundle from a repository into a folder, which it takes once a fresh process got its model from it."""
-    if not _IS_REPOSITORY.fullmatch(repository) and Path(repository).expanduser().exists():
+    if not _IS_REPOSITORY.fullmatch(repository) and at_home(repository).exists():
         raise BundleError(f"{repository!r} is a folder here; a repository on the Hub is called user/name.")
     fetched = repository_folder(repository, hub.HubOptions(revision=revision, token=token))
     check_whole(fetched)
@@ -77,7 +78,7 @@ def pull(
                 shutil.copyfile(fetched / name, place / name)
         verify_before_manifest(place, base)
 
-    target = Path(folder).expanduser()
+    target = at_home(folder)
     write_folder(target, fill)
     return target
 

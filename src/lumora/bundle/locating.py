@@ -9,13 +9,14 @@ from lumora.bundle import names
 from lumora.bundle.about import About, about_from_json
 from lumora.errors import AdapterFileError, BundleError
 from lumora.lora import hub
+from lumora.paths import at_home
 
 _MOST_JSON = 64 * 2**20
 
 
 def bundle_folder(where: str | os.PathLike[str], options: hub.HubOptions | None = None) -> Path:
     """The local folder of a bundle; of a repository, that of its files in the Hub's cache, fetched if need be."""
-    folder = Path(where).expanduser()
+    folder = at_home(where)
     if folder.is_dir():
         _refuse_revision(folder, options)
         if not (folder / names.ABOUT).is_file():
@@ -28,7 +29,7 @@ def bundle_folder(where: str | os.PathLike[str], options: hub.HubOptions | None 
 
 def about_folder(where: str | os.PathLike[str], options: hub.HubOptions | None = None) -> Path:
     """The folder with what a bundle says of itself; of a repository nothing else is fetched."""
-    folder = Path(where).expanduser()
+    folder = at_home(where)
     if os.path.lexists(folder):
         return bundle_folder(folder, options)
     try:

@@ -23,6 +23,7 @@ from lumora.data.durable import write_folder
 from lumora.errors import BundleError
 from lumora.lora import PeftModel, files
 from lumora.models.places import MODEL_CONFIG, WEIGHTS
+from lumora.paths import at_home
 
 _SEVERAL = "multi_label_classification"
 """What transformers calls any number of labels to a picture: its pipelines then take each one's own probability."""
@@ -61,7 +62,7 @@ def merge(
     if isinstance(plain, PeftModel):
         plain = plain.merge_and_unload(safe_merge=True)
     plain.eval()
-    kind, target = _kind_of(plain), Path(out).expanduser()
+    kind, target = _kind_of(plain), at_home(out)
 
     def fill(place: Path) -> None:
         with disk_errors():

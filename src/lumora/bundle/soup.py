@@ -29,6 +29,7 @@ from lumora.errors import BundleError, LumoraError
 from lumora.lora import PeftModel, files, get_peft_model
 from lumora.lora.inject import wrappers
 from lumora.lora.saved import ModulesToSaveWrapper
+from lumora.paths import at_home
 
 _ALIKE = {
     "task": "tasks",
@@ -68,7 +69,7 @@ def soup(
     for home in homes:
         check_whole(home)
     about = _about(abouts, [_name(bundle) for bundle in bundles], shares, rank)
-    target = Path(out).expanduser()
+    target = at_home(out)
     if about.method == "lora":
         model = _mixed_adapters(homes, shares, rank, base)
         written_and_verified(target, model, about, base=base)

@@ -15,6 +15,7 @@ from lumora.data.durable import check_folder
 from lumora.lora import hub
 from lumora.models import adapters
 from lumora.models.adapters import TensorGroup
+from lumora.paths import at_home
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def survey(bundle: str | os.PathLike[str], *, revision: str | None = None) -> Bu
 
     Of one in a repository its description is fetched, and its adapter, which is small.
     """
-    here = Path(bundle).expanduser().is_dir()
+    here = at_home(bundle).is_dir()
     home = about_folder(bundle, hub.HubOptions(revision))
     about = read_about_in(home)
     problems = _problems(home, about) if here else None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lumora.errors import DataError
+from lumora.paths import at_home
 
 Layout = Annotated[
     str | None,
@@ -71,6 +71,6 @@ def there(data: str) -> Generator[None]:
     try:
         yield
     except DataError as error:
-        if Path(data).expanduser().exists():
+        if at_home(data).exists():
             raise
         raise typer.BadParameter(str(error), param_hint="DATA") from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lumora.cli import data_options, options, output, places
+from lumora.paths import at_home
 
 if TYPE_CHECKING:
     from lumora.bundle import About
@@ -109,7 +110,7 @@ def _check_there(data: str) -> None:
     """Misuse where the data are neither here nor a name that a dataset on the Hub could have."""
     from lumora.data.layouts import HUB
 
-    path = Path(data).expanduser()
+    path = at_home(data)
     if not path.exists() and (path.suffix or not HUB.sees(data)):
         raise typer.BadParameter(f"There is no file or folder {data}.", param_hint="DATA")
 

@@ -7,16 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from lumora import paths
+
 
 def at_home(path: Path | None) -> Path | None:
-    """The path with the user's folder in place of `~`, which a shell leaves as it is behind `=` or in quotes.
-
-    The place that is checked is then the one that is written to.
-    """
-    try:
-        return path if path is None else path.expanduser()
-    except RuntimeError:  # nobody is called so; a whole path is not taken for a user's later either
-        return path if path is None else path.absolute()
+    """The path that is written to, so that the same is checked before."""
+    return path if path is None else paths.at_home(path)
 
 
 def place(flag: str, metavar: str, text: str) -> Any:

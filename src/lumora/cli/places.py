@@ -8,6 +8,8 @@ from pathlib import Path
 
 import typer
 
+from lumora.paths import at_home
+
 _SHOWN = 3
 
 
@@ -20,7 +22,7 @@ def check_new(out: Path, *, is_ours: Callable[[Path], bool], replace: bool, apar
         replace: whether such a one may be replaced.
         apart_from: what is read, which must not be written over.
     """
-    if apart_from is not None and _is_within(out, Path(apart_from).expanduser()):
+    if apart_from is not None and _is_within(out, at_home(apart_from)):
         _refuse(f"{out} is, or lies in, {apart_from}, which is read; name another folder.")
     if not os.path.lexists(out):
         return

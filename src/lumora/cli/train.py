@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -73,12 +72,14 @@ def _train(asked: Recipe, data: str, *, quiet: bool, json: bool) -> None:
 
 def _check_place(asked: Recipe) -> None:
     """Misuse where the folder of the run is taken, or would be among the data."""
+    from lumora.paths import at_home
     from lumora.training.folder import RunFolder
 
-    out, data = Path(asked.run.out or "runs"), Path(asked.data.path or "")
+    run, data = RunFolder(asked.run.out or "runs"), at_home(asked.data.path or "")
+    out = run.path
     try:
         if asked.run.out is not None:
-            RunFolder(out).check_new()
+            run.check_new()
     except RunError as error:
         raise typer.BadParameter(str(error), param_hint="--out") from error
     if data.is_dir() and out.resolve().is_relative_to(data.resolve()):

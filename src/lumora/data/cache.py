@@ -23,6 +23,7 @@ from lumora.data import entries
 from lumora.data.entries import Entry
 from lumora.data.locks import is_held, locked, try_lock
 from lumora.errors import DataError
+from lumora.paths import at_home
 
 _LEDGER = struct.Struct("<Q")
 _LEFT_OUT = struct.Struct("<16sQ")
@@ -79,7 +80,7 @@ class Cache:
         self._token = secrets.token_hex(8)
         self._forget()
         try:
-            self.folder = _in_memory(budget) if folder is None else Path(folder).expanduser().absolute()
+            self.folder = _in_memory(budget) if folder is None else at_home(folder).absolute()
             self.folder.mkdir(parents=True, exist_ok=True)
             self._session = _held(self._left_out_file)  # says that this run is alive, until it ends
             self._count_anew()

@@ -32,6 +32,7 @@ from lumora.data.masks import Coding
 from lumora.data.reading import read_header, read_mask
 from lumora.data.sample import Sample, StoredSample, TaskName
 from lumora.errors import DataError, MaskError, OutputError
+from lumora.paths import at_home
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +55,7 @@ class Correction:
 
 def corrections_folder(data: object) -> Path | None:
     """Where corrections of data lie, or would; None for data that are no files here."""
-    if not isinstance(data, str | Path) or not (path := Path(data).expanduser()).exists():
+    if not isinstance(data, str | Path) or not (path := at_home(data)).exists():
         return None
     path = path.resolve() if path.name in ("", "..") else path.absolute()
     return path.with_name(path.name + ENDING) if path.name else None

@@ -10,6 +10,7 @@ from lumora.data.listing import Folder, contents_in_words, opened
 from lumora.data.near import near
 from lumora.data.table_files import TABLES
 from lumora.errors import DataError, LayoutError, UnreadableError
+from lumora.paths import at_home
 
 Place = Any
 """A `Folder`, the path of a file, a name, or the dataset itself."""
@@ -44,7 +45,7 @@ def _place(data: object) -> Place:
         raise DataError(
             "The path of the data is empty; give a folder, a file or a name ('.' for the folder you are in)."
         )
-    path = Path(data).expanduser()
+    path = at_home(data)
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
     except OSError as error:

@@ -12,6 +12,7 @@ from lumora.data.colours import distinct_colours
 from lumora.data.label_files import colour_of, read_labels
 from lumora.data.labels import Colour, Labels, listed
 from lumora.errors import DataError
+from lumora.paths import at_home
 
 DISTINCT = "distinct"
 _KNOWN: dict[str, Callable[[], Labels]] = {
@@ -58,7 +59,7 @@ def read_palette(path: Path) -> Labels | list[Colour]:
     line, `#804000` or `128 64 0`, or a list of such in JSON.
     """
     try:
-        text = path.expanduser().read_text(encoding="utf-8-sig")
+        text = at_home(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(
             f"The palette {path} cannot be read: {error.strerror}. Give a file, or one of {', '.join(PALETTES)}."
@@ -67,7 +68,7 @@ def read_palette(path: Path) -> Labels | list[Colour]:
         raise DataError(f"The palette {path} cannot be read: {error}. Save it as text in UTF-8.") from error
     if bare := _bare(text):
         return bare
-    labels = read_labels(path.expanduser()).labels
+    labels = read_labels(at_home(path)).labels
     if labels.colours is None:
         raise DataError(f"{path} does not give every label a colour; write one behind each name, as in: road #804000")
     return labels

@@ -15,6 +15,7 @@ from lumora.lora import files, hub
 from lumora.lora.config import LoraConfig
 from lumora.models import places
 from lumora.models.groups import collapse
+from lumora.paths import at_home
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +103,7 @@ def groups_in(path: Path) -> tuple[TensorGroup, ...]:
 def _weights(name: str, config_file: Path) -> Path:
     for file in (files.WEIGHTS, files.PICKLE):
         path = config_file.parent / file
-        if not path.is_file() and not Path(name).expanduser().is_dir():
+        if not path.is_file() and not at_home(name).is_dir():
             path = hub.fetch(name, file, hub.HubOptions(), required=False)
         if path is not None and path.is_file():
             return path

@@ -14,6 +14,7 @@ from lumora.errors import HubError, LumoraWarning
 from lumora.models import checkpoints, embedded, libraries, places, preprocessing
 from lumora.models.names import parse
 from lumora.models.preprocessing import Preprocessing
+from lumora.paths import at_home
 
 PROCESSOR = "preprocessor_config.json"
 CARD = "README.md"
@@ -62,7 +63,7 @@ def of_module(model: nn.Module) -> Facts:
 
 
 def _of_checkpoint(name: str) -> Facts:
-    origin, here = PROCESSOR, Path(name).expanduser().is_dir()
+    origin, here = PROCESSOR, at_home(name).is_dir()
     path = reached = None
     try:
         path = places.extra(name, PROCESSOR)
@@ -76,7 +77,7 @@ def _of_checkpoint(name: str) -> Facts:
         config = checkpoints.read_config(name)
         prepared = _usual_of(config)
         licence = licence or (getattr(config, "pretrained_cfg", None) or {}).get("license")
-    source = str(Path(name).expanduser().resolve()) if here else f"https://huggingface.co/{name}"
+    source = str(at_home(name).resolve()) if here else f"https://huggingface.co/{name}"
     return Facts(prepared, licence, source)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from lumora.errors import HubError, LumoraError
 from lumora.lora import files, hub
 from lumora.models.similar import in_libraries, nearest
+from lumora.paths import at_home
 
 MODEL_CONFIG = "config.json"
 SAFE = ".safetensors"
@@ -28,9 +29,9 @@ def find(name: str, *wanted: str) -> Path:
     A cached copy is taken as it is; nothing is asked of the network then.
     """
     try:
-        folder = Path(name).expanduser()
+        folder = at_home(name)
         here = folder.is_dir()
-    except (OSError, RuntimeError) as error:  # too long for a path; a user's home that does not exist
+    except OSError as error:  # too long for a path
         raise LumoraError(f"{name[:80]!r} is neither a folder nor a repository on the Hub: {error}") from error
     if here:
         return _in_folder(folder, wanted)
@@ -82,7 +83,7 @@ def _of_kind(name: str, file: str, ending: str) -> Path | None:
 def extra(name: str, file: str) -> Path | None:
     """The local path of a file that a model may have; None without it. Raises `HubError` if that cannot be known."""
     folder = find(name, MODEL_CONFIG).parent
-    if Path(name).expanduser().is_dir():
+    if at_home(name).is_dir():
         return _if_there(folder / file)
     return repository_file(name, file, folder.name)
 
@@ -96,7 +97,7 @@ def repository_file(repository: str, file: str, revision: str | None = None) -> 
 def is_here(name: str) -> bool:
     """Whether the weights of a checkpoint, in a folder or of a repository, can be had without the network."""
     files = (WEIGHTS, WEIGHTS + INDEX, PICKLED, PICKLED + INDEX)
-    folder = Path(name).expanduser()
+    folder = at_home(name)
     if folder.is_dir():
         return any((folder / file).is_file() for file in files)
     return _cached(name, files) is not None

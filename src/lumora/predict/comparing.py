@@ -15,6 +15,7 @@ from torch import Tensor
 from lumora.data.labels import Labels
 from lumora.data.sample import TaskName
 from lumora.errors import DataError, InputError, TooLargeError
+from lumora.paths import at_home
 from lumora.predict.ahead import ahead, in_batches
 from lumora.predict.files import Content, encoded_drawing, encoded_mask
 from lumora.predict.pictures import AtHand, Picture
@@ -39,7 +40,7 @@ def named(bundles: Sequence[str]) -> list[str]:
     """
     found: dict[str, str] = {}
     for bundle in bundles:
-        path = Path(os.path.normpath(Path(bundle).expanduser().absolute()))
+        path = Path(os.path.normpath(at_home(bundle).absolute()))
         first = path.parent.name if path.name == "bundle" and path.parent.name else path.name
         choices = itertools.chain([first], (f"{first}-{number}" for number in itertools.count(2)))
         name = next(name for name in choices if name.casefold() not in found)

@@ -17,6 +17,7 @@ from lumora.data.matching import open_for, renumbered
 from lumora.data.sample import Sample, Source
 from lumora.data.wishes import wishes_of
 from lumora.errors import DataError
+from lumora.paths import at_home
 
 _USUAL = ("test", "validation")
 """Splits that are measured if none is asked for: the first of these that there is, or the only one."""
@@ -121,5 +122,5 @@ def _section(value: Any) -> Mapping[str, Any]:
 def _is_same_place(data: str | Path, trained: Any) -> bool:
     if not isinstance(trained, str):
         return False
-    one, other = Path(data).expanduser(), Path(trained).expanduser()
+    one, other = at_home(data), at_home(trained)
     return one.resolve() == other.resolve() if one.exists() else str(data) == trained

@@ -26,6 +26,7 @@ from lumora.data.durable import write_file
 from lumora.errors import BundleError, InputError, LumoraError
 from lumora.lora import PeftModel
 from lumora.models.watching import trying_out
+from lumora.paths import at_home
 from lumora.predict.same_padding import as_one_operation
 from lumora.tasks.base import logits_of
 
@@ -96,7 +97,7 @@ def export_onnx(
         try:
             if wish is _AXES:  # a forward pass is quick beside converting in vain
                 _check_takes_other_sizes(model, about)
-            made = _written(model, about, wish, Path(path).expanduser())
+            made = _written(model, about, wish, at_home(path))
             return replace(made, fixed=_fixed(made.dynamic, problems.values()))
         except (InputError, BundleError) as error:
             problems[_listed(wish.values()) or "nothing"] = str(error)

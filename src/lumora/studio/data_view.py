@@ -11,6 +11,7 @@ from lumora.data.doctor import Finding, Report, examine
 from lumora.data.doctor.records import Record, Records, name_of
 from lumora.data.labels import Labels
 from lumora.errors import DataError
+from lumora.paths import at_home
 from lumora.studio.found import data_of, run_folders
 from lumora.studio.mask_cases import over_picture
 from lumora.tasks.drawing import overlay
@@ -62,7 +63,7 @@ class Page:
 def place_of(typed: str, runs: Path | None = None) -> str:
     """What somebody typed as a path, if it leads to anything here, or did for one of these runs; or else as a name."""
     typed = typed.strip()
-    path = Path(typed).expanduser()
+    path = at_home(typed)
     if not typed or path.exists():
         return str(path) if typed else typed
     named = (data_of(run) for run in (run_folders(runs) if runs else ()))

@@ -13,6 +13,7 @@ from lumora.bundle.locating import read_about_in
 from lumora.bundle.merging import Merged, merge
 from lumora.bundle.survey import survey
 from lumora.errors import BundleError, LumoraError, OutputError
+from lumora.paths import at_home
 from lumora.predict.onnx_export import Exported, check_installed, export_onnx
 from lumora.studio.found import bundle_folders
 
@@ -73,7 +74,7 @@ def merge_bundle(folder: str, out: str) -> Merged:
     """Write a bundle's model as a plain checkpoint into a new folder."""
     if not out.strip():
         raise OutputError("Name the new folder for the plain checkpoint.")
-    target = Path(out.strip()).expanduser()
+    target = at_home(out.strip())
     if target.exists():
         raise OutputError(f"{target} is there already; name a folder that is not there yet.")
     return merge(_home(folder), target)
@@ -84,7 +85,7 @@ def export_bundle(folder: str, out: str) -> Exported:
     check_installed()
     if not out.strip():
         raise OutputError("Name the new ONNX file.")
-    target = Path(out.strip()).expanduser()
+    target = at_home(out.strip())
     if target.exists():
         raise OutputError(f"{target} is there already; name a file that is not there yet.")
     return export_onnx(_home(folder), target)
@@ -103,7 +104,7 @@ def _home(folder: str) -> Path:
     """The folder of a bundle that is here: what is no folder would be asked for on the Hub."""
     if not folder.strip():
         raise BundleError("Choose a bundle first.")
-    home = Path(folder.strip()).expanduser()
+    home = at_home(folder.strip())
     if not home.is_dir():
         raise BundleError(f"There is no folder {home}; choose one of the bundles, or name the folder of another.")
     return home

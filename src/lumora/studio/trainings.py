@@ -24,6 +24,7 @@ from typing import Any, Literal
 from lumora.data.durable import make_folder, write_file
 from lumora.data.locks import is_held
 from lumora.errors import RunError
+from lumora.paths import at_home
 from lumora.studio.found import run_folders
 from lumora.training.folder import RunFolder
 
@@ -371,7 +372,7 @@ def _changed(path: Path) -> float:
 
 def _absolute(data: str) -> str:
     """A path that means the same to whoever goes on with the training from elsewhere."""
-    path = Path(data).expanduser()
+    path = at_home(data)
     return str(path.absolute()) if path.exists() else data
 
 

@@ -20,6 +20,7 @@ from lumora.data.reading import read_picture
 from lumora.errors import InputError
 from lumora.lora import PeftModel
 from lumora.lora.files import DEFAULT
+from lumora.paths import at_home
 from lumora.predict import Predictor, load, plain
 from lumora.predict.files import encoded_drawing, encoded_mask
 from lumora.studio.library_view import name_of
@@ -147,7 +148,7 @@ def _answer(predictor: Predictor, pixels: Tensor, name: str, detail: str) -> Ans
 def _state_of(bundle: str) -> tuple[str, int]:
     """A key that is another one once the bundle is written anew."""
     try:
-        return bundle, (Path(bundle).expanduser() / ABOUT).stat().st_mtime_ns
+        return bundle, (at_home(bundle) / ABOUT).stat().st_mtime_ns
     except OSError:
         return bundle, 0
 

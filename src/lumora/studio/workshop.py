@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
+from lumora.paths import at_home
 from lumora.studio.trainings import Trainings
 
 Value = TypeVar("Value")
@@ -68,7 +69,7 @@ class Workshop:
     """
 
     def __init__(self, runs: Path, scratch: Path) -> None:
-        self.runs, self.scratch = runs.expanduser().absolute(), scratch
+        self.runs, self.scratch = at_home(runs).absolute(), scratch
         self.trainings = Trainings(self.runs)
         self.opened: Kept[Any] = Kept(4)
         """Data that were opened."""

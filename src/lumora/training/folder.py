@@ -17,6 +17,7 @@ from typing import Any, Self
 from lumora.data.durable import clear_leftovers, make_folder
 from lumora.data.locks import hold
 from lumora.errors import CheckpointError, RunError
+from lumora.paths import at_home
 from lumora.training import checkpoints, metrics_file
 from lumora.training.checkpoints import Checkpoint, Found
 
@@ -34,7 +35,7 @@ class RunFolder:
     """How its errors say that another folder can be named."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = at_home(path)
         self.recipe = self.path / "recipe.yaml"
         self.origins = self.path / "origins.json"
         self.metrics = self.path / "metrics.jsonl"

@@ -15,6 +15,7 @@ from lumora.errors import RecipeError
 from lumora.lora import LoraConfig, files
 from lumora.lora.config import moves_base
 from lumora.lora.names import ends_with, is_inside_any
+from lumora.paths import at_home
 from lumora.training.recipe import Recipe, asked_of, parse_asked
 from lumora.training.schema import asked as asking
 from lumora.training.schema.asked import Values
@@ -112,7 +113,7 @@ def _other_values(
 
 
 def _config_of(bundle: str, about: About) -> LoraConfig | None:
-    return files.read_config(Path(bundle).expanduser()) if about.method == "lora" else None
+    return files.read_config(at_home(bundle)) if about.method == "lora" else None
 
 
 def _of_recipe(about: About) -> Values:

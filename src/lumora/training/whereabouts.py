@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lumora.data.durable import write_file
+from lumora.paths import at_home
 
 _FILE = ".place.json"
 
@@ -26,7 +27,7 @@ def note_place(run: str | os.PathLike[str], typed: str | None, now: str | os.Pat
     """
     if typed is None:
         return
-    path = Path(typed if now is None else now).expanduser()
+    path = at_home(typed if now is None else now)
     if path.exists() and str(path.absolute()) != typed:
         text = json.dumps({"data": typed, "place": str(path.absolute())}, indent=2)
         write_file(Path(run) / _FILE, text.encode())
@@ -45,12 +46,12 @@ def place_of_data(run: str | os.PathLike[str], typed: str | None) -> str | None:
     noted = _noted(run)
     if typed is None or noted is None or noted[0] != typed:
         return typed
-    return typed if not Path(noted[1]).exists() and Path(typed).expanduser().exists() else noted[1]
+    return typed if not Path(noted[1]).exists() and at_home(typed).exists() else noted[1]
 
 
 def place_from_here(run: str | os.PathLike[str], typed: str) -> str:
     """The same for what is to be read as it is typed wherever that leads to something."""
-    return typed if Path(typed).expanduser().exists() else place_of_data(run, typed) or typed
+    return typed if at_home(typed).exists() else place_of_data(run, typed) or typed
 
 
 def _noted(run: str | os.PathLike[str]) -> tuple[str, str] | None:

@@ -21,6 +21,7 @@ from lumora.lora.names import is_inside_any
 from lumora.models import Base, Preprocessing
 from lumora.models.fingerprint import of_tensors
 from lumora.models.heads import WIDTH
+from lumora.paths import at_home
 from lumora.tasks import MultiLabel, Task
 
 PREFIX = "keras:"
@@ -35,7 +36,7 @@ def load_model(name: str, task: str, labels: Collection[str]) -> Model:
     """
     place = name.removeprefix(PREFIX)
     if place.endswith(FILE):
-        return _from_file(Path(place).expanduser())
+        return _from_file(at_home(place))
     classes = {"segmentation": "ImageSegmenter"}
     maker = getattr(keras_hub().models, classes.get(task, "ImageClassifier"))
     try:
@@ -151,7 +152,7 @@ def base_of(model: Model, about: About) -> Base:
 
 
 def _at_its_place(name: str) -> str:
-    place = Path(name.removeprefix(PREFIX)).expanduser()
+    place = at_home(name.removeprefix(PREFIX))
     if place.suffix == FILE and not place.is_file():
         raise BundleError(
             f"There is no file {place}; model.save({str(place)!r}) writes it before the model is adapted."

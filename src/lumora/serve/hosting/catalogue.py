@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lumora.bundle import names
 from lumora.errors import AdapterError, BundleError, UnknownAdapterError
+from lumora.paths import at_home
 from lumora.serve.hosting.loading import Origin
 
 LOG = logging.getLogger("lumora.serve.hosting")
@@ -103,7 +104,7 @@ class Catalogue:
         name, equals, place = given.partition("=")
         if not equals or not _NAME.fullmatch(name) or Path(given).is_dir():  # which may be called rank=8
             name, place = "", given
-        folder = Path(place).expanduser()
+        folder = at_home(place)
         if not folder.is_dir():
             self._put(name or place.rpartition("/")[2], Origin(repository=checked_repository(place)))
         elif _is_bundle(folder):
