@@ -34,6 +34,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -142,7 +143,8 @@ class Counted:
     """What clients saw."""
 
     seconds: list[float] = field(default_factory=list)
-    failed: int = 0
+    failed: Counter[int] = field(default_factory=Counter)
+    """How often each status that is no answer came."""
     rate: float = 0.0
 
     def at(self, share: float) -> float:
@@ -191,7 +193,7 @@ async def load(
             status = await ask(port, name, chance.choice(pictures), kept)
             now = time.perf_counter()
             if status != 200:
-                counted.failed += 1
+                counted.failed[status] += 1
             elif asked >= start and now <= end:
                 counted.seconds.append(now - asked)
 
@@ -219,7 +221,7 @@ def compare(say: Say, options: argparse.Namespace, home: Path, pictures: list[by
         for arm, counted in found.items():
             peft = f"{counted.rate / found['peft'].rate:.2f}" if arm != "peft" else "1.00"
             times = f"{counted.at(0.99) / alone.at(0.99):.2f}" if arm == "lumora" else ""
-            failed = f" ({counted.failed} failed)" if counted.failed else ""
+            failed = f" ({counted.failed.total()} failed)" if counted.failed else ""
             rate = f"{counted.rate:.1f}{failed}"
             say(f"| {count} | {arm} | {rate} | {counted.at(0.5):.0f} | {counted.at(0.99):.0f} | {peft} | {times} |")
     say("| 100 | *must be* | | | | ≥ 5 | ≤ 2 |\n")
@@ -272,7 +274,8 @@ def mixed(say: Say, options: argparse.Namespace, home: Path, pictures: list[byte
     last = [size for at, size in sizes if at >= 2 * options.mixed / 3]
     say(f"Mixed load of {options.mixed / 60:.1f} minutes over {len(names)} bundles, {MASKS} of them of masks, with")
     say(f"{options.memory} for them and {options.connections} connections:")
-    say(f"{len(counted.seconds):,} answers, {counted.failed} failed; memory of all its processes: in the second third")
+    failed = ", ".join(f"{count} of status {status}" for status, count in counted.failed.items()) or "0"
+    say(f"{len(counted.seconds):,} answers, {failed} failed; memory of all its processes: in the second third")
     say(f"{statistics.mean(third):.0f} MiB, in the last {statistics.mean(last):.0f} MiB, at most {max(last):.0f} MiB.")
 
 
