@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumora.data.places import cache_home
+from lumora.paths import at_home
 from lumora.training.facts import Facts
-from lumora.training.folder import RunFolder
 from lumora.training.planning.changes import Changes
 from lumora.training.recipe import Recipe
 from lumora.training.rules.running import decoded_bytes
@@ -44,7 +44,7 @@ class Disk:
 def disk(recipe: Recipe, facts: Facts, changes: Changes, here: bool) -> Disk:
     """The room that a training by a recipe without gaps takes; `here` says whether the base's weights are."""
     assert recipe.run.out is not None
-    run, pictures = RunFolder(recipe.run.out).path.absolute(), cache_home().absolute()
+    run, pictures = at_home(recipe.run.out).absolute(), cache_home().absolute()
     return Disk(
         checkpoints=_CHECKPOINTS * changes.checkpoint_bytes,
         bundle=changes.bundle_bytes,
